@@ -70,17 +70,13 @@ def as_json(*arguments: str, **options: Any) -> Any:
 
 @contextlib.contextmanager
 def running(*arguments: str, anew: bool = False, **options: Any) -> Iterator["subprocess.Popen[str]"]:
-    """Start a command; whatever becomes of the test, nothing of it is left at the end.
-
-    `anew`: what it starts are its children, as `family_of` finds them, and import for themselves.
-    """
+    """Start a command, as `taskdemo` does; whatever becomes of the test, nothing of it is left at the end."""
     process = _start(arguments, anew, options)
     try:
         yield process
     finally:
-        family = family_of(process.pid)
-        if process.poll() is None:
-            process.kill()
+        family = family_of(process.pid) if process.poll() is None else []  # who survives it ends by itself
+        process.kill()
         process.communicate()
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -98,11 +94,24 @@ def left_in(folder: Path) -> list[Path]:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """Return the processes that descend from `pid`, which itself need not be among them."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    """Return the processes that descend from `pid`, started or forked; it need not be among them, nor alive."""
+    family: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += psutil.Process(pid).children(recursive=True)
+    for starter in (pid, *(one.pid for one in family)):
+        for one in forked.forked_for(starter):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += [psutil.Process(one), *family_of(one)]
+    return family
+
+
+def members(pid: int, module: str) -> list[psutil.Process]:
+    """Return those of a command's family that run this module, as they were started one after the other."""
+    found = []
+    for one in sorted(family_of(pid), key=lambda one: one.pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [one] if module in (forked.runs(one.pid), *one.cmdline()) else []
+    return found
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ class Forked(subprocess.Popen[Any]):
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # subprocess's own
         with os.fdopen(job, "w") as asked:
             words = [os.fspath(word) for word in args]
-            json.dump([words, os.fspath(cwd or Path.cwd()), dict(env or os.environ), start_new_session], asked)
+            folder, environment = os.fspath(cwd or Path.cwd()), dict(env or os.environ)
+            json.dump([os.getpid(), words, folder, environment, start_new_session], asked)
         self.pid = int(os.read(self._told, 16))
 
     def _wait(self, timeout: float | None) -> int:
@@ -116,6 +117,21 @@ class OfItself(subprocess.Popen[Any]):
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # as it is a pipe
             _run(args[3:])
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # subprocess's own
+
+
+def forked_for(pid: int) -> list[int]:
+    """Return the living processes that were forked for this one, which are no children of it."""
+    return [int(record.name.partition("-")[2]) for record in Path(forks_at()).parent.glob(f"{pid}-*")]
+
+
+def runs(pid: int) -> str | None:
+    """Return the module that a forked process runs, which stands in no list of the system's."""
+    return next((str(record.readlink()) for record in _records(pid)), None)
+
+
+def _records(pid: int) -> Iterator[Path]:
+    """Give the link that is there while a forked process lives: for whom it was forked, and what it runs."""
+    return Path(forks_at()).parent.glob(f"*-{pid}")
 
 
 def popen(command: Sequence[str], **options: Any) -> Any:
@@ -206,6 +222,8 @@ def main(address: str, listening: int) -> None:
                 for pid in list(tell):
                     ended, status = os.waitpid(pid, os.WNOHANG)
                     if ended:
+                        for record in _records(pid):
+                            record.unlink()
                         with contextlib.suppress(BrokenPipeError):
                             os.write(tell[pid], b"%d" % os.waitstatus_to_exitcode(status))
                         os.close(tell.pop(pid))
@@ -228,13 +246,20 @@ def main(address: str, listening: int) -> None:
 
 
 def _become(
-    tell: int, streams: list[int], words: list[str], folder: str, environment: dict[str, str], leads: bool
+    tell: int,
+    streams: list[int],
+    wanted_by: int,
+    words: list[str],
+    folder: str,
+    environment: dict[str, str],
+    leads: bool,
 ) -> None:
     """Be the program, in this forked process, as if it had been started."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if leads:
         os.setsid()
+    Path(forks_at()).with_name(f"{wanted_by}-{os.getpid()}").symlink_to(words[0])
     os.write(tell, b"%016d" % os.getpid())  # who hears of it may end its group at once
     os.close(tell)
     for number, descriptor in enumerate(streams):

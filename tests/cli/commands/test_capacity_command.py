@@ -75,7 +75,7 @@ def test_a_server_that_dies_at_the_limit_is_replaced_and_said_to_have_ended(shop
 
 def test_ctrl_c_leaves_the_steps_so_far_and_no_process(tmp_path: Path) -> None:
     with running(
-        *("capacity", "--modes", "blocking,async", "--step", "1s", "--save", str(tmp_path / "found.json")), anew=True
+        "capacity", "--modes", "blocking,async", "--step", "1s", "--save", str(tmp_path / "found.json")
     ) as process:
         assert process.stdout is not None
         assert "How much 2 modes" in process.stdout.readline()

@@ -11,7 +11,7 @@ import pytest
 
 from commands import TASKDEMO, family_of, in_process, left_in, private, running, serving, taskdemo
 from conftest import Start, gone, until
-from soak.kill_anywhere import members
+from soak import kill_anywhere
 from taskdemo_cli import app
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import ParsedUrl
@@ -50,7 +50,7 @@ def test_an_import_that_makes_another_error_of_a_signal_does_not_hide_it(monkeyp
 
 
 def test_a_killed_command_takes_everything_it_started_with_it() -> None:
-    with running("compare", "--duration", "3", "--modes", "background,process", anew=True) as process:
+    with running("compare", "--duration", "3", "--modes", "background,process") as process:
         until(lambda: len(family_of(process.pid)) >= 7, 60)
         family = family_of(process.pid)
         process.send_signal(signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly_and_nothing_is_left(tmp
     )
     assert (done.returncode, done.stderr) == (141, "")
     assert left_in(tmp_path) == []
-    until(lambda: not members(f"TMPDIR={tmp_path}"), 30)
+    until(lambda: not kill_anywhere.members(f"TMPDIR={tmp_path}"), 30)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -1,36 +1,21 @@
 """A process of our own that dies or falls silent ends the command, which says so."""
 
-import contextlib
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
-from commands import family_of, running, taskdemo
+from commands import family_of, members, running, taskdemo
 from conftest import gone, until
-
-
-def member(pid: int, module: str) -> int:
-    """Return the process of that module, of those that a command has started, once it is there."""
-
-    def look() -> list[int]:
-        with contextlib.suppress(Exception):
-            return [one.pid for one in family_of(pid) if module in one.cmdline()]
-        return []
-
-    return until(look, 60)[-1]
 
 
 @pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])
 def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which: int, name: str) -> None:
-    with running("fire", "--mode", "blocking", "--duration", "2", "--count", "9", "--json", anew=True) as process:
+    with running("fire", "--mode", "blocking", "--duration", "2", "--count", "9", "--json") as process:
         assert process.stderr is not None
         assert any("request 1" in line for line in process.stderr)
         family = family_of(process.pid)
-        loads = sorted(one.pid for one in family if "taskdemo_cli.loadgen.process" in one.cmdline())
-        os.kill(loads[which], signal.SIGKILL)
+        members(process.pid, "taskdemo_cli.loadgen.process")[which].kill()
         out, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
     assert out == ""
@@ -45,13 +30,13 @@ def test_a_fork_server_that_dies_takes_its_servers_along_and_is_not_waited_for(
     at_import = "pass" if is_ready else "time.sleep(60)"
     (tmp_path / "slow.py").write_text(f"import time\n{at_import}\ndef work(message): time.sleep(60)\n")
     command = ("compare", "--modes", "blocking,background", "--work", "slow:work")
-    with running(*command, cwd=tmp_path, anew=True) as process:
-        fork_server = member(process.pid, "taskdemo_server.runtime.fork_server")
+    with running(*command, cwd=tmp_path) as process:
+        (fork_server,) = until(lambda: members(process.pid, "taskdemo_server.runtime.fork_server"))
         if is_ready:
             assert process.stdout is not None
             assert any("blocking ..." in line for line in process.stdout)
         family = family_of(process.pid)
-        os.kill(fork_server, 9)
+        fork_server.kill()
         process.communicate(timeout=50)
         assert process.returncode == code
         until(lambda: gone(family), 30)

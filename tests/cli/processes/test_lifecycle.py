@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from commands import family_of, left_in, one_sentence, private, running, taskdemo
+from commands import family_of, left_in, members, one_sentence, private, running, taskdemo
 from conftest import call, gone, until
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
@@ -171,7 +171,7 @@ def test_ctrl_c_during_the_experiments_keeps_the_cells_so_far(tmp_path: Path) ->
 def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> None:
     saved = tmp_path / "run.json"
     arguments = ["fire", "--mode", "background", "--count", "400", "--duration", "0", "--json", "--save", str(saved)]
-    with running(*arguments, anew=True, stderr=subprocess.DEVNULL) as process:
+    with running(*arguments, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         # The pipe is full when it has begun to print and all that it started has ended.
         assert select.select([process.stdout], [], [], 60)[0]
@@ -184,7 +184,7 @@ def test_ctrl_c_while_the_result_is_printed_keeps_it_whole(tmp_path: Path) -> No
 
 def test_an_insisting_ctrl_c_ends_at_once_without_a_traceback(tmp_path: Path) -> None:
     command = ["compare", "--modes", "blocking,process", "--duration", "5"]
-    with running(*command, anew=True, env=private(tmp_path)) as process:
+    with running(*command, env=private(tmp_path)) as process:
         until(lambda: len(family_of(process.pid)) >= 3, 60)
         family = family_of(process.pid)
         process.send_signal(signal.SIGINT)
@@ -223,14 +223,13 @@ def work(message):
 def test_what_the_work_has_started_and_left_ends_with_the_command(mode: str, killed: str, tmp_path: Path) -> None:
     (tmp_path / "leaves.py").write_text(LEAVES_PROCESSES)
     command = ["fire", "--mode", mode, "--work", "leaves:work", "--count", "2", "--message", killed]
-    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path, anew=killed == "server killed") as process:
+    with running(*command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
         left = tmp_path / "left"
         until(lambda: left.exists() and len(left.read_text().split()) >= 4, 60)
         if killed == "command killed":
             process.kill()
         elif killed == "server killed":
-            children = psutil.Process(process.pid).children()
-            (server,) = [one for one in children if "taskdemo_server.serve" in one.cmdline()]
+            (server,) = members(process.pid, "taskdemo_server.serve")
             server.kill()
         process.wait(60)
     pids = left.read_text().split()
