@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +262,9 @@ def test_an_endpoint_of_which_is_not_said_what_was_asked_for_is_drawn() -> None:
         assert "/orders/7" not in "".join(chunks(untold))
 
 
-def with_value(document: Mapping[str, Any], at: tuple[Any, ...], value: Any) -> Any:
-    changed: Any = copy.deepcopy(dict(document))
-    place = changed
-    for key in at[:-1]:
-        place = place[key]
-    place[at[-1]] = value
+def with_value(document: Any, at: Sequence[Any], value: Any) -> Any:
+    changed = copy.copy(document)
+    changed[at[0]] = with_value(changed[at[0]], at[1:], value) if at[1:] else value
     return changed
 
 

@@ -36,7 +36,7 @@ def with_texts(value: Any, text: str, keys: Container[str], key: str = "") -> An
 def free_fields(name: str) -> Container[str]:
     """The fields of a document that can hold any text; in the others the program itself chooses from few."""
     document = samples.saved(DOCUMENTS[name])
-    fields = set(re.findall(r'"(\w+)":', json.dumps(document)))
+    fields = set(re.findall(r'"(\w+)": \[*"', json.dumps(document)))
     return {field for field in fields if can_be_read(with_texts(document, samples.HOSTILE, {field}))}
 
 
