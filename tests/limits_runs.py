@@ -1,5 +1,6 @@
 """Runs experiments of `taskdemo limits` for tests: real servers, and a screen that only remembers."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
+
+COMPUTES_S = 0.15
+"""CPU seconds of each task that computes: half of what it is for people, and more than a wait that is held up."""
 
 
 class Remembering:
@@ -51,6 +55,8 @@ def run(
     shown: Any = screen or Remembering()
     with forked.forking(), pytest.MonkeyPatch.context() as patient:
         patient.setattr(servers, "START_TIMEOUT_S", 120.0)  # many workers start at once
+        for one in limits.ALONE:
+            patient.setattr(sys.modules[one.__module__], "WORK_S", COMPUTES_S)
         before = {child.pid for child in psutil.Process().children(recursive=True)}
         document = limits.run(modes, shown, stopping or StopRequest(), folder, limits=names, broker=broker)
     left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
