@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 import chromium  # noqa: E402  a headless browser, as the tests drive it
-from conftest import serving  # noqa: E402
+from servers import serving  # noqa: E402
 
 FIVE = "document.querySelector('.send [value=\"5\"]').click()"
 

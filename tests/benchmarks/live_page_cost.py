@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 
 import chromium
-from conftest import RunningServer, serving, until
 from server_overhead import ask, wait_until_idle
+from servers import RunningServer, serving
 from taskdemo_server.contract.events import Place, TaskEvent
+from waiting import until
 
 BURSTS = 7
 TASKS = 33_000

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from conftest import serving
+from servers import serving
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 
 WORKER, BROKER = "taskdemo_server.worker", "taskdemo_server.engines."

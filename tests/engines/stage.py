@@ -17,12 +17,14 @@ import pytest
 
 import forked
 from commands import TASKDEMO
-from conftest import RunningServer, gone, until, without
+from conftest import without
+from servers import RunningServer
 from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODES, Engine, Mode
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
 from taskdemo_server.engines.base import PRIVATE
+from waiting import gone, until
 
 if TYPE_CHECKING:
     import psycopg

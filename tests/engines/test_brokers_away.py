@@ -11,9 +11,10 @@ import pytest
 import redis
 
 from commands import taskdemo
-from conftest import RunningServer, own_work, serving, until
 from engines.stage import EVERY_ENGINE, FIRST_WITH, THERE, Guarded, Stage, ask, of, parameters, staging
+from servers import RunningServer, own_work, serving
 from taskdemo_server.contract.modes import Mode
+from waiting import until
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import forked
-from conftest import RunningServer, Start, own_work, refusal, until
 from engines.stage import (
     REAL_BROKERS,
     Stage,
@@ -28,11 +27,13 @@ from engines.stage import (
     staging,
 )
 from limits_runs import run, verdicts
+from servers import RunningServer, Start, own_work, refusal
 from taskdemo_cli.limits import backing, trial
 from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkerSettings, WorkSettings
 from taskdemo_server.engines import valkey
+from waiting import until
 
 CELERY = MODE_BY_NAME["celery"]
 pytestmark = needs(CELERY)

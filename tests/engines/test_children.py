@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import until, without
+from conftest import without
 from taskdemo_server.contract import child_process
 from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.events import Place, TaskState
@@ -24,6 +24,7 @@ from taskdemo_server.contract.settings import BROKER_FOLDER, Settings
 from taskdemo_server.engines import base, children, deaths
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
+from waiting import until
 
 
 def _begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[children.Children, list[str]]:

@@ -11,11 +11,12 @@ from unittest.mock import MagicMock
 import pytest
 import redis
 
-from conftest import Start, refusal, until
 from engines.stage import Stage
+from servers import Start, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.engines import base, claims, valkey
+from waiting import until
 
 pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 

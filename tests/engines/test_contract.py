@@ -8,11 +8,12 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from conftest import RunningServer, own_work, serving, until
 from engines.stage import EVERY_ENGINE, THERE, all_of, ask, each, of, own_broker, private
+from servers import RunningServer, own_work, serving
 from taskdemo_server.contract.events import ENDED
 from taskdemo_server.contract.modes import Mode
 from taskdemo_server.engines.children import MOST_DEATHS
+from waiting import until
 
 one_after_another = pytest.mark.parametrize("mode", EVERY_ENGINE, scope="module")
 """All of one engine before those of the next: the longer a worker has been idle, the later it looks."""

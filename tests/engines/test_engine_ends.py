@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Start, own_work, until
 from engines.stage import FIRST_WITH, ask, nothing_is_left, of, own_broker, parameters, private
+from servers import Start, own_work
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+from waiting import until
 
 WORKER, BROKER = "taskdemo_server.worker", "taskdemo_server.engines."
 OWN_WORK = """

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from conftest import Start, own_work, until
 from engines.stage import Stage, ask, needs, of
+from servers import Start, own_work
 from taskdemo_server.contract.modes import MODE_BY_NAME
+from waiting import until
 
 DRAMATIQ, TASKIQ, RQ, HUEY, PROCRASTINATE = (
     MODE_BY_NAME[name] for name in ("dramatiq", "taskiq", "rq", "huey", "procrastinate")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import until
 from engines.stage import EVERY_ENGINE, Stage, of
 from pasted import answer, done, served, snippet
 from taskdemo_cli.analysis import pasting
 from taskdemo_server.contract.modes import Mode
+from waiting import until
 
 
 @pytest.mark.parametrize("mode", EVERY_ENGINE)

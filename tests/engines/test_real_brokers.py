@@ -11,9 +11,10 @@ import pytest
 import redis
 
 from commands import one_sentence, taskdemo
-from conftest import Start, gone, own_work, refusal, until
 from engines.stage import REAL_BROKERS, Guarded, Stage, all_of, ask, left_with, must_listen, own_database, staging
+from servers import Start, own_work, refusal
 from taskdemo_server.contract.modes import MODES, Mode
+from waiting import gone, until
 
 URLS = {**REAL_BROKERS, "file": "FILE.db"}
 EVERY_PAIR = [

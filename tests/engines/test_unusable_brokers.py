@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from conftest import Start
 from engines.stage import REAL_BROKERS, Stage, left_with, must_listen, own_database
+from servers import Start
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.engines import valkey
 

@@ -13,9 +13,10 @@ from msgspec import to_builtins
 
 import chromium
 import samples
-from conftest import RunningServer, Start, serving, until
+from servers import RunningServer, Start, serving
 from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.modes import MODES
+from waiting import until
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from conftest import read_events
+from servers import read_events
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings

@@ -27,8 +27,8 @@ from typing import Any
 
 import psutil
 
-from conftest import serving
 from engines.stage import Stage, all_of, left_with, staging
+from servers import serving
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME, Mode
 
 KILL_EVERY_S = 3.0

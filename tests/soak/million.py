@@ -21,7 +21,8 @@ import httpx
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import RunningServer, serving, until
+from servers import RunningServer, serving
+from waiting import until
 
 CONNECTIONS = 50
 STEPS = 10

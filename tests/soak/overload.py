@@ -17,9 +17,10 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import RunningServer, serving, until
+from servers import RunningServer, serving
 from taskdemo_server.contract.events import ENDED
 from taskdemo_server.contract.modes import MODES
+from waiting import until
 
 DURATION_S = 0.2
 THREADS = 4

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from conftest import until
 from pasted import answer, done, served, snippet
 from taskdemo_cli.analysis import pasting
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from waiting import until
 
 LOCAL = [mode.name for mode in MODES if mode.engine is None]
 CASES = [

@@ -11,10 +11,10 @@ import pytest
 
 import samples
 from commands import as_json, family_of, in_process, one_sentence, running, serving, taskdemo
-from conftest import gone, until
 from talks import Scripted, hang, stranger
 from taskdemo_cli.commands import capacity
 from taskdemo_cli.errors import UserError
+from waiting import gone, until
 
 SHOP = """
 import os

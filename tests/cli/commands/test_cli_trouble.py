@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from commands import TASKDEMO, family_of, in_process, left_in, private, running, serving, taskdemo
-from conftest import Start, gone, until
+from servers import Start
 from soak import kill_anywhere
 from taskdemo_cli import app
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request import ParsedUrl
 from taskdemo_cli.processes import signals
 from taskdemo_cli.runner.target import running_target
+from waiting import gone, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

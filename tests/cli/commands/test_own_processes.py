@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from commands import family_of, members, running, taskdemo
-from conftest import gone, until
+from waiting import gone, until
 
 
 @pytest.mark.parametrize(("which", "name"), [(0, "load"), (1, "bystander")])

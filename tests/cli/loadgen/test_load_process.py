@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from certificates import server_context
 from commands import in_process
-from conftest import until
 from talks import Scripted, after, stranger
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen import engine
@@ -28,6 +27,7 @@ from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.os_limits import check_os_limits, most_connections
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Frames, Gone, Plan, Ready, Started, encode_command
 from taskdemo_cli.loadgen.request import proxy_for
+from waiting import until
 
 WAIT = Scripted.PATIENCE_S
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 import samples
 from commands import family_of, one_sentence, running, taskdemo
-from conftest import until
 from talks import OK, Scripted
 from taskdemo_cli.documents.environment import command_line, without_user
 from taskdemo_cli.documents.run import describe_request
@@ -23,6 +22,7 @@ from taskdemo_cli.loadgen.engine import Payload
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
 from taskdemo_cli.loadgen.request import GET, a_path, read_request, read_url
+from waiting import until
 
 SECRET = "hush-hush"
 

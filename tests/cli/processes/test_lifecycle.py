@@ -23,13 +23,14 @@ import psutil
 import pytest
 
 from commands import family_of, left_in, members, one_sentence, private, running, taskdemo
-from conftest import call, gone, until
+from servers import call
 from soak import kill_anywhere
 from taskdemo_cli.documents.limits import LIMITS
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.processes import tempdirs
 from taskdemo_cli.reports import files
 from taskdemo_server.contract.settings import BROKER_FOLDER, BROKER_SOCKET
+from waiting import gone, until
 
 SAMPLE = (2, 8, 10, 12, 17, 19, 20, 25)
 """Seeds of the soak run that have all commands, all endings and most modes between them, and Celery's SIGKILL."""

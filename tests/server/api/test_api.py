@@ -11,13 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import RunningServer, Start, until
+from servers import RunningServer, Start
 from talks import Scripted, by_path
 from taskdemo_server.api import health
 from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.settings import VERSION, Settings
 from taskdemo_server.work import report as work_report
 from taskdemo_server.work.report import Reporter
+from waiting import until
 
 
 def follow(server: RunningServer, **headers: str) -> Generator[tuple[int, TaskEvent], None, None]:

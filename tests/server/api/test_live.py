@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import RunningServer, Start
+from servers import RunningServer, Start
 from taskdemo_cli.reports.terminal.style import Palette
 from taskdemo_server.contract.drawing import LEGEND, STYLE
 from taskdemo_server.contract.modes import MODES

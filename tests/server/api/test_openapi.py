@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from conftest import Start, without
+from conftest import without
+from servers import Start
 
 CONFORMANCE = ",".join(
     f"{what}_conformance" for what in ("status_code", "content_type", "response_headers", "response_schema")

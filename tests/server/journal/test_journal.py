@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from conftest import another_thread_waits, read_events, until
+from servers import read_events
 from taskdemo_server.contract.events import Place, TaskEvent, TaskState
 from taskdemo_server.journal import file as journal_file
 from taskdemo_server.journal import index as journal_index
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
+from waiting import another_thread_waits, until
 
 PLACE = Place("background", "here", 7, "event loop")
 

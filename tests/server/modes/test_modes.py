@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 import taskdemo_server
-from conftest import RunningServer, Start, own_work, serving, until
 from pasted import served
+from servers import RunningServer, Start, own_work, serving
 from taskdemo_cli import stats
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
+from waiting import until
 
 MESSAGE_LIMIT = 4096
 BUILT_IN = [mode.name for mode in MODES if mode.engine is None]

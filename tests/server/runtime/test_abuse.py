@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from conftest import RunningServer, Start, until
+from servers import RunningServer, Start
+from waiting import until
 
 HEAD = b"GET /ping HTTP/1.1\r\nHost: localhost\r\n"
 

@@ -12,13 +12,14 @@ from typing import Any
 import psutil
 import pytest
 
-from conftest import RunningServer, Start, call, gone, own_work, refusal, serving, until
+from servers import RunningServer, Start, call, own_work, refusal, serving
 from taskdemo_server.contract.events import Place
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.journal.index import Index
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.supervisor import Supervisor
+from waiting import gone, until
 
 EVERY_WAY = [("blocking", 1), ("process", 1), ("background", 2)]
 

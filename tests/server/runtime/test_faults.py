@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 import samples
-from conftest import Start, refusal, until
+from servers import Start, refusal
 from taskdemo_server.runtime.server import NO_DESCRIPTORS
+from waiting import until
 
 limits = pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="limits of others are Linux's")
 

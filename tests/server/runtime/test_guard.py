@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from conftest import gone, until
+from waiting import gone, until
 
 GUARD = "import sys; from taskdemo_server.runtime.guard import guard; sys.exit(guard(sys.argv[1:], 'ready', times=2))"
 COMMAND = """

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, routing
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
-from conftest import Start, refusal
+from servers import Start, refusal
 from taskdemo_server.api import openapi
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.user_app.application import Location, _search, application_of, locate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Start, own_work, refusal
+from servers import Start, own_work, refusal
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import another_thread_waits, read_events
+from servers import read_events
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.settings import WORK, WorkSettings
@@ -19,6 +19,7 @@ from taskdemo_server.journal.file import Journal
 from taskdemo_server.work import slow_work, slow_work_async, workplace
 from taskdemo_server.work.spent import Spent
 from taskdemo_server.work.workplace import CurrentTask, Workplace, current_task
+from waiting import another_thread_waits
 
 
 @pytest.fixture
