@@ -16,16 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
-from server_overhead import free_port
+from measuring import free_port, running, until
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 
 BURSTS = (5, 50, 500)
@@ -35,38 +33,6 @@ WITHIN = 0.1
 TOKEN = "not told"
 """Without it `fire` cannot tell taskdemo's server from any other: it sends no bystanders, and follows no events."""
 TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
-HERE = Path(__file__).parent
-
-
-@contextmanager
-def running(
-    folder: Path, *arguments: str, stdout: int | None = None, variables: dict[str, str] | None = None
-) -> Iterator["subprocess.Popen[str]"]:
-    """Run Python with these arguments until the end of the block; its output goes to a file."""
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=stdout or log,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, **(variables or {})},
-            cwd=HERE,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate()  # closes its standard input, which a guarded worker lives by
-
-
-def until(what: str, condition: Callable[[], object], within: float = 60.0) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"This takes too long: {what}")
-        time.sleep(0.005)
 
 
 @dataclass
@@ -102,7 +68,7 @@ class Side:
         """Run the worker."""
         log = self.folder / "log"
         size = log.stat().st_size
-        with running(self.folder, *self.worker, variables=self.variables):
+        with running(*self.worker, log=log, env={**os.environ, **self.variables}):
             until("a worker is ready", lambda: b" ready." in log.read_bytes()[size:])
             yield
 
@@ -117,25 +83,11 @@ class Side:
             return first / (time.perf_counter() - began)
 
 
-def serves(url: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{url}/openapi.json").read()
-    except urllib.error.HTTPError:  # it wants its token
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
     for name in ("valkey", "taskdemo", "handwritten"):
         (folder / name).mkdir(mode=0o700)
     valkey = stack.enter_context(
-        running(
-            folder / "valkey",
-            *("-m", "taskdemo_server.engines.valkey", str(folder / "valkey")),
-            stdout=subprocess.PIPE,
-        )
+        running("-m", "taskdemo_server.engines.valkey", str(folder / "valkey"), stdout=subprocess.PIPE)
     )
     assert valkey.stdout
     broker = valkey.stdout.readline().strip()
@@ -150,8 +102,14 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
     worker = WorkerSettings(engine="celery", work=work, processes=PROCESSES, private=True, **common)
     variables = {"BROKER_URL": broker, "DURATION_S": "0"}
     by_hand = ("-m", "uvicorn", "handwritten_celery:app", "--port", str(ports["handwritten"]), "--log-level", "error")
-    stack.enter_context(running(folder / "taskdemo", "-m", "taskdemo_server.serve", server.to_json()))
-    stack.enter_context(running(folder / "handwritten", *by_hand, "--no-access-log", variables=variables))
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    programs: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "taskdemo": (("-m", "taskdemo_server.serve", server.to_json()), {}),
+        "handwritten": ((*by_hand, "--no-access-log"), variables),
+    }
+    for name, (words, more_variables) in programs.items():
+        env, log = {**os.environ, **more_variables}, folder / name / "log"
+        stack.enter_context(running(*words, url=f"{urls[name]}/openapi.json", log=log, env=env))
     commands = {
         "taskdemo": ("-m", "taskdemo_server.worker", worker.to_json()),
         "handwritten": (
@@ -159,21 +117,7 @@ def start_sides(stack: ExitStack, folder: Path) -> list[Side]:
             *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
         ),
     }
-    sides = [
-        Side(
-            name,
-            f"http://127.0.0.1:{ports[name]}",
-            name,
-            commands[name],
-            variables if name == "handwritten" else {},
-            folder / name,
-            client,
-        )
-        for name in commands
-    ]
-    for side in sides:
-        until(f"{side.name} serves", lambda side=side: serves(side.url))  # type: ignore[misc]  # bound at once
-    return sides
+    return [Side(name, urls[name], name, commands[name], programs[name][1], folder / name, client) for name in commands]
 
 
 def main() -> int:

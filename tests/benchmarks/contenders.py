@@ -9,12 +9,10 @@ import queue
 import re
 import resource
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+import measuring
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan
 
@@ -32,7 +31,6 @@ Result = TypeVar("Result")
 _OURSELVES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 Sample = tuple[Any, ...]
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -47,21 +45,10 @@ class Figures:
 @contextmanager
 def serving(kind: str) -> Iterator[str]:
     """Run one of `target_app`'s servers, and yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(HERE / "target_app.py"), kind, str(port)])
+    port = measuring.free_port()
     url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(500):
-            try:
-                urllib.request.urlopen(url).read()
-                break
-            except OSError:
-                time.sleep(0.02)
+    with measuring.running("target_app.py", kind, str(port), url=url):
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -117,10 +104,6 @@ class Ours:
             loader.close()
 
 
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def hey(url: str, count: int, concurrency: int) -> Figures:
     return _hey("-n", str(count), "-c", str(concurrency), url)
 
@@ -131,7 +114,7 @@ def hey_at(url: str, rate: float, seconds: float) -> Figures:
 
 
 def _hey(*arguments: str) -> Figures:
-    report = _run("hey", *arguments)
+    report = subprocess.run(["hey", *arguments], check=True, capture_output=True, text=True).stdout
     seconds = {int(p): float(s) for p, s in re.findall(r"(\d+)% in ([\d.]+) secs", report)}
     rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
     if rate is None or "[200]" not in report:
@@ -141,13 +124,8 @@ def _hey(*arguments: str) -> Figures:
 
 def wrk(url: str, count: int, concurrency: int) -> Figures:
     """By time, as wrk knows no count: as long as about `count` requests take at 6,000/s."""
-    report = _run("wrk", "-t1", f"-c{concurrency}", f"-d{max(1, round(count / 6000))}s", "--latency", url)
-    units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-    latency = {p: float(v) * units[u] for p, v, u in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", report)}
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", report)
-    if rate is None:
-        raise RuntimeError(report)
-    return Figures(float(rate[1]), latency["50"], latency["99"])
+    found = measuring.wrk(url, concurrency, max(1, round(count / 6000)))
+    return Figures(found.rate, found.p50, found.p99)
 
 
 PEERS: dict[str, Callable[[str, int, int], Figures]] = {"hey": hey, "wrk": wrk}

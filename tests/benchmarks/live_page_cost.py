@@ -66,7 +66,7 @@ def main() -> int:
         costs = []
         for _ in range(BURSTS):
             before = wait_until_idle(process)
-            _, count = ask(asked.port)
+            count = ask(asked.port).count
             costs.append((wait_until_idle(process) - before) / count)
         request_s = statistics.median(costs)
 

@@ -15,34 +15,21 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Iterator
 from pathlib import Path
+
+from measuring import free_port, running
+from taskdemo_server.contract.settings import Settings
 
 COUNT, CONCURRENCY = 10_000, 50
 MOST = 1.05
 TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
 
 
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """Run a server whose work takes no time, and yield its port."""
-    command = [TASKDEMO, "serve", "--mode", "background", "--duration", "0", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        port = next(line for line in server.stdout if "http://" in line).rpartition(":")[2].strip()
-        drain = subprocess.Popen(["cat"], stdin=server.stdout, stdout=subprocess.DEVNULL)
-        try:
-            yield port
-        finally:
-            server.terminate()
-            drain.wait()
-
-
-def p99(port: str, live: bool) -> float:
+def p99(port: int, live: bool) -> float:
     """Fire once and return the 99th percentile of the response times, in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "run.json"
-        command = [TASKDEMO, "fire", "--port", port, "--count", str(COUNT), "--concurrency", str(CONCURRENCY)]
+        command = [TASKDEMO, "fire", "--port", str(port), "--count", str(COUNT), "--concurrency", str(CONCURRENCY)]
         command += ["--save", str(saved)]
         if live:
             in_terminal(command)
@@ -71,16 +58,20 @@ def main() -> int:
     """Print the table and return the exit code."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     pairs = []
-    with serving() as port:
-        p99(port, live=False)
-        for turn in range(rounds):
-            order = (True, False) if turn % 2 else (False, True)
-            measured = {live: p99(port, live) for live in order}
-            pairs.append((measured[False], measured[True]))
-            print(
-                f"{turn + 1:3}  --json {measured[False] * 1000:7.2f} ms   live {measured[True] * 1000:7.2f} ms",
-                flush=True,
-            )
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(mode="background", duration=0.0, port=port, journal=f"{folder}/journal")
+        url, log = f"http://127.0.0.1:{port}/ping", Path(folder) / "log"
+        with running("-m", "taskdemo_server.serve", settings.to_json(), url=url, log=log):
+            p99(port, live=False)
+            for turn in range(rounds):
+                order = (True, False) if turn % 2 else (False, True)
+                measured = {live: p99(port, live) for live in order}
+                pairs.append((measured[False], measured[True]))
+                print(
+                    f"{turn + 1:3}  --json {measured[False] * 1000:7.2f} ms   live {measured[True] * 1000:7.2f} ms",
+                    flush=True,
+                )
     ratio = statistics.median(live / plain for plain, live in pairs)
     print(f"p99 with the live screen is {ratio:.3f} x p99 with --json (at most {MOST})")
     return int(ratio > MOST)

@@ -9,15 +9,11 @@ Also counts the events that ours has journaled: three for each answer, none lost
 
 import json
 import os
-import re
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +21,8 @@ from pathlib import Path
 
 import psutil
 
+import measuring
+from measuring import free_port, running
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 from taskdemo_server.contract.settings import WORK, WorkSettings
 
@@ -34,32 +32,12 @@ CONNECTIONS = 50
 MUST_REACH = 0.9
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def serving(arguments: list[str], port: int, folder: Path) -> Iterator[psutil.Process]:
-    with (folder / f"{port}.out").open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            start_new_session=True,
-            env={**os.environ, WORK: WorkSettings(mode="", duration=0.0, console=True).to_json()},
-        )
-        try:
-            for _ in range(1000):
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json").read()
-                    break
-                except OSError:
-                    time.sleep(0.02)
-            yield psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
+    work = WorkSettings(mode="", duration=0.0, console=True)
+    url, env = f"http://127.0.0.1:{port}/openapi.json", {**os.environ, WORK: work.to_json()}
+    with running(*arguments, url=url, log=folder / f"{port}.out", env=env) as process:
+        yield psutil.Process(process.pid)
 
 
 def wait_until_idle(process: psutil.Process) -> float:
@@ -73,20 +51,8 @@ def wait_until_idle(process: psutil.Process) -> float:
         time.sleep(0.2)
 
 
-def ask(port: int, seconds: int = SECONDS) -> tuple[float, int]:
-    """Return the requests per second, and how many were answered."""
-    out = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://127.0.0.1:{port}/"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        print(out, file=sys.stderr)
-    rate, count = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"(\d+) requests in", out)
-    assert rate, out
-    assert count, out
-    return float(rate[1]), int(count[1])
+def ask(port: int) -> measuring.Wrk:
+    return measuring.wrk(f"http://127.0.0.1:{port}/", CONNECTIONS, SECONDS)
 
 
 class Side:
@@ -102,10 +68,10 @@ class Side:
 
     def burst(self) -> None:
         before = wait_until_idle(self.process)
-        rate, count = ask(self.port)
-        self.rates.append(rate)
-        self.cpu_us.append((wait_until_idle(self.process) - before) / count * 1e6)
-        self.answered += count
+        found = ask(self.port)
+        self.rates.append(found.rate)
+        self.cpu_us.append((wait_until_idle(self.process) - before) / found.count * 1e6)
+        self.answered += found.count
 
 
 def median_ratio(ours: list[float], bare: list[float]) -> float:

@@ -19,6 +19,7 @@ from typing import cast
 import uvloop
 
 from contenders import Ours, hey_at, machine, percentile
+from measuring import running
 from taskdemo_cli.loadgen.protocol import Plan
 
 RATE = 500
@@ -60,7 +61,7 @@ def main() -> None:
     try:
         for _ in range(options.rounds):
             for who in ("taskdemo", "hey"):
-                with subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE) as server:
+                with running(__file__, "serve", stdout=subprocess.PIPE) as server:
                     assert server.stdout
                     url = f"http://127.0.0.1:{int(server.stdout.readline())}/"
                     if who == "hey":
@@ -72,7 +73,6 @@ def main() -> None:
                         for name, since in (("corrected", 1), ("sent to done", 2)):
                             times = sorted(sample[4] - sample[since] for sample in samples)
                             seen[name].append(tuple(percentile(times, share) for share in (0.5, 0.95, 0.99)))
-                    server.terminate()
     finally:
         ours.close()
     expected = [STALL_S - (1 - share) * RUN_S for share in (0.95, 0.99)]
