@@ -7,6 +7,7 @@ they start by themselves is shown by the tests that watch a command's processes,
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib.util
 import json
@@ -19,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import types
 import weakref
@@ -265,6 +267,8 @@ def _become(
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    if leads and os.isatty(0):  # whoever leads a session and has a terminal has it for his own
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,7 +1,6 @@
 """However a command ends, it finishes or keeps what it should, says so, and leaves nothing of it behind."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pty
@@ -12,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -56,9 +54,7 @@ def states(journal: Path) -> list[str]:
 def on_a_terminal(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """Run a command on a terminal of its own; yields it and the terminal, where keys are written and text is read."""
     ours, theirs = pty.openpty()
-    given: dict[str, Any] = {**dict.fromkeys(("stdin", "stdout", "stderr"), theirs), "start_new_session": True}
-    take = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
-    with running(*arguments, anew=True, preexec_fn=take, **given) as process:
+    with running(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         try:
             yield process, ours
