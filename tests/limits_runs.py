@@ -11,6 +11,7 @@ import pytest
 import forked
 from taskdemo_cli import limits
 from taskdemo_cli.documents.limits import LIMITS, Cell, LimitsDocument
+from taskdemo_cli.limits import trial
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 
@@ -55,6 +56,7 @@ def run(
     shown: Any = screen or Remembering()
     with forked.forking(), pytest.MonkeyPatch.context() as patient:
         patient.setattr(servers, "START_TIMEOUT_S", 120.0)  # many workers start at once
+        patient.setattr(trial, "POLL_S", 0.04)  # a dozen experiments at a time look for what other tests delay
         for one in limits.ALONE:
             patient.setattr(sys.modules[one.__module__], "WORK_S", COMPUTES_S)
         before = {child.pid for child in psutil.Process().children(recursive=True)}

@@ -308,8 +308,8 @@ def test_a_million_requests_with_their_tasks_take_less_than_400_megabytes() -> N
     assert used / many < 400
 
 
-def live_recorder(count: int, reported: int, *, seed: int = 1) -> Recorder:
-    chance = random.Random(seed)
+def live_recorder(count: int, reported: int) -> Recorder:
+    chance = random.Random(1)
     recorded = Recorder(private=True, count=count)
     recorded.load(Started(T0))
     batch = []
