@@ -2,7 +2,8 @@
 
 What is forked is as good as started: its module runs as `__main__`, with arguments, an environment, a folder and
 streams of its own; the programs that it starts are forked too, and so is the worker of an engine that is guarded. That
-they start by themselves is shown by the tests that watch a command's processes, and by those of what may be imported.
+they start by themselves is shown by the sample of tests/soak/kill_anywhere.py, and by the tests of command lines, of
+closed or limited streams and files, and of what may be imported.
 """
 
 import atexit
