@@ -71,11 +71,16 @@ def router(state: State) -> APIRouter:
         seen = clock - time.monotonic()
         reported = [event for line in bytes(body).splitlines() if (event := TaskEvent.from_line(line))]
         taken = [event for event in reported if event.state != "accepted"]
+        state.index.update()
         for event in taken:
             machine = request.client.host if request.client else "", event.host
             known = ahead.get(machine, seen)
             ahead[machine] = known if 0 <= known - seen < _LONGEST_WAY_S else seen
-            journal.write(replace(event, clock=event.clock - ahead[machine]).to_line())
+            # `ahead` may have grown since the work began, which must not put its end before that.
+            starts = task.starts if (task := state.index.find(event.id)) and event.state != "started" else []
+            begun = [one.clock for one in starts if (one.host, one.pid) == (event.host, event.pid)]
+            at = max([event.clock - ahead[machine], *begun])
+            journal.write(replace(event, clock=at).to_line())
         return {"taken": len(taken)}
 
     return routes

@@ -210,6 +210,15 @@ def test_what_a_report_takes_for_its_way_is_not_in_the_times_that_it_tells(share
         report(shared_server, line, clock=repr(time.monotonic() + ahead - way_s))
     started, finished = (event for event in shared_server.events() if event.host == "slow")
     assert finished.clock - started.clock == pytest.approx(0.5, abs=1e-5)
+    # The report of the start was on its way for longer than the work took.
+    task_id = shared_server.get().headers["X-Task-ID"]
+    until(lambda: len(shared_server.states(task_id)) == 3)
+    for state, at, way_s in [("started", 0.0, 3.0), ("finished", 0.5, 0.0)]:
+        line = reported(task_id, state, time.monotonic() + ahead + at, "slow start")
+        report(shared_server, line, clock=repr(time.monotonic() + ahead - way_s))
+    started, finished = (event for event in shared_server.events() if event.host == "slow start")
+    assert finished.clock == started.clock
+    assert shared_server.client.get(f"/tasks/{task_id}").json()["state"] == "finished"
     # Another clock, of a machine that was started anew.
     report(shared_server, reported("b" * 16, "finished", 5.0, "slow"), clock="6.0")
     [event] = (event for event in shared_server.events() if event.id == "b" * 16)
