@@ -101,6 +101,8 @@ def what_to_type(run: RunDocument, seen: Sequence[Answered], answers: Sequence[A
         return "-H 'Host: NAME', with a host that it allows"
     if status == 422:
         return _missing(one)
+    if status == 404 and one.detail.startswith("{") and "Not Found" not in one.detail:  # a router says just that
+        return "another --path, with values that exist"
     return f"taskdemo scan --app {run.app} to see which paths there are" if status == 404 else None
 
 
