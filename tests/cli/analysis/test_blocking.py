@@ -305,6 +305,9 @@ def cases() -> dict[str, Blocking]:
         "a wait just below the limit": judge(a_run([0.06], [0.002]), Sightings()),
         "a wait just above the limit": judge(a_run([0.15], [0.002]), short),
         "answers that go on, as those of a stream": judge(replace(quiet, requests=broken, timed_out=True), Sightings()),
+        "garbage that was collected, and no place seen": judge(
+            held_up, Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen("")])])
+        ),
         "an endpoint of a library": judge(held_up, stalled(library)),
         "what was seen, although every answer was an error": judge(replace(held_up, requests=busy), HELD),
         "what was seen, although one answer was an error": judge(

@@ -265,10 +265,10 @@ def _seconds(looks: Iterable[Observation]) -> float:
 
 def _change(cause: str, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
     """Return what to write or do instead, and ruff's rule if it finds the call."""
-    if not places or (cause == "threads used up" and not places[0].waits):
+    if cause in CHANGES and (cause != "threads used up" or (places and places[0].waits)):
+        return CHANGES[cause], None
+    if not places or cause not in {"event loop held", "application", "interpreter busy"}:
         return None, None
-    if cause not in {"event loop held", "application", "interpreter busy"}:
-        return CHANGES.get(cause), None
     there = [look for look in looks if places[0].place == (look.place or look.caller)]
     return change_for(max(there, key=attrgetter("seconds")), waits=bool(places[0].waits))
 
