@@ -164,7 +164,10 @@ async def raises() -> None:
 
 @pytest.mark.parametrize(
     ("endpoint", "status", "state", "error"),
-    [(works_after_the_answer, 200, "finished", None), (raises, 500, "failed", "ValueError: no \x1b[31m")],
+    [
+        (works_after_the_answer, 200, "finished", None),
+        (raises, 500, "failed", f"ValueError: no \x1b[31m (test_tracking.py:{raises.__code__.co_firstlineno + 1})"),
+    ],
 )
 def test_a_request_to_the_users_own_application_is_a_task_that_ends_with_its_call(
     ask: Ask, endpoint: Any, status: int, state: str, error: str | None
