@@ -215,6 +215,15 @@ def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) ->
         assert "background" in printed(report, columns)
 
 
+def test_of_many_endpoints_that_share_a_sentence_the_first_are_named_and_the_others_counted() -> None:
+    document = scan_document()
+    skipped = next(one for one in document.endpoints if one.skipped)
+    many = replace(document, endpoints=[replace(skipped, path=f"/{number}") for number in range(100)])
+    text = " ".join(printed(drawing(many)).split())
+    assert "/19 and 80 more (--html FILE lists all): " in text
+    assert "/20" not in text
+
+
 def test_without_colour_nothing_is_coloured() -> None:
     coloured = printed(drawing(comparison_document()), force_terminal=True, color_system="truecolor")
     plain = printed(drawing(comparison_document()), force_terminal=True, color_system="truecolor", no_color=True)

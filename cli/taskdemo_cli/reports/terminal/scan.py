@@ -21,6 +21,8 @@ from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 
 MOST_ROWS: Final = 24
+MOST_NAMED: Final = 20
+"""Endpoints to name in one sentence; a large application has hundreds."""
 LEAST_NAME: Final = 16
 FIGURES: Final = (9, 10, 14)
 """Widths of the columns for the answers, the median response and the wait of others."""
@@ -42,20 +44,23 @@ def scan_report(document: ScanDocument, width: int) -> Iterator[Text]:
             yield row("")
         longest = max(quiet, key=lambda one: waited(one) or 0.0)
         beside = f" (others waited {words})" if (words := _waited_words(longest)) else ""
-        yield from paragraph(
-            f"{', '.join(map(name_of_endpoint, quiet))}{beside}", width, Palette.PLAIN, f"{Glyph.YES} Quiet: ", "  "
-        )
+        yield from paragraph(f"{_names(quiet)}{beside}", width, Palette.PLAIN, f"{Glyph.YES} Quiet: ", "  ")
     for kind, alike, text in sorted(told(document.endpoints), key=lambda one: -TOLD.index(one[0])):
         sign, style = SIGNS[VERDICTS[kind]]
         yield row("")
         if len(alike) == 1:
             yield row((sign, style), " ", *_title(alike[0], width - 2))
         else:
-            yield from paragraph(", ".join(map(name_of_endpoint, alike)), width, Palette.BOLD, (f"{sign} ", style))
+            yield from paragraph(_names(alike), width, Palette.BOLD, (f"{sign} ", style))
         yield from paragraph(text, width, Palette.PLAIN, "  ")
     yield from note_lines(document, width)
     yield row("")
     yield from paragraph(document.verdict, width, Palette.BOLD)
+
+
+def _names(endpoints: Sequence[EndpointRow]) -> str:
+    names, more = list(map(name_of_endpoint, endpoints[:MOST_NAMED])), len(endpoints) - MOST_NAMED
+    return ", ".join(names) + (f" and {more} more (--html FILE lists all)" if more > 0 else "")
 
 
 def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Text]:
@@ -63,7 +68,7 @@ def _skipped_lines(endpoints: Sequence[EndpointRow], width: int) -> Iterator[Tex
     if by_reason:
         yield row(("Not called", Palette.BOLD))
     for why, sharing in by_reason.items():
-        yield from paragraph(f"{', '.join(map(name_of_endpoint, sharing))}: {why}", width, Palette.DIM, "  ", "    ")
+        yield from paragraph(f"{_names(sharing)}: {why}", width, Palette.DIM, "  ", "    ")
 
 
 def _title(endpoint: EndpointRow, width: int) -> Iterator[tuple[str, Style]]:
