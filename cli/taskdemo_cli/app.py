@@ -114,7 +114,10 @@ def _instead(error: Any, sentence: str) -> str:
     if context is not None and unknown is not None and not sentence.endswith("?"):
         commands = context.find_root().command.commands.values()
         others = [command.name for command in commands if unknown in _options_of(command)]
-        return f"; {' and '.join(others)} {'takes' if len(others) == 1 else 'take'} it" if others else ""
+        if not others:
+            return ""
+        *more, last = others
+        return f"; {', '.join(more)} and {last} take it" if more else f"; {last} takes it"
     if context is not None and extra is not None:
         option = "--url" if "://" in extra[1] else "--path" if extra[1].startswith("/") else "--app"
         return f"; did you mean {option} {extra[1]}?" if option in _options_of(context.command) else ""

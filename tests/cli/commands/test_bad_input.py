@@ -62,7 +62,7 @@ BAD = [
     ("--explode", "; taskdemo --help shows how"),
     (
         "serve --app main.py",
-        "No such option: --app; fire and capacity and scan take it; taskdemo serve --help shows how",
+        "No such option: --app; fire, capacity and scan take it; taskdemo serve --help shows how",
     ),
     ("fire main.py", "(main.py); did you mean --app main.py? taskdemo fire --help shows how"),
     ("fire /orders", "did you mean --path /orders?"),
