@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import re
 import sys
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,9 +14,6 @@ from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
 from taskdemo_server.contract.modes import ENGINES, QUESTIONS
 from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings, environment_with
-
-EXTRA: Final = re.compile(r"extra argument\S* \((\S+)\)")
-"""What Click says of a single argument that the command does not take; its error has it nowhere else."""
 
 
 class Commands(TyperGroup):
@@ -70,7 +66,9 @@ def outcome(arguments: list[str]) -> int:
             code = app(arguments, prog_name="taskdemo", standalone_mode=False)
             out.flush()
     except UserError as error:
-        complain(f"{error}{_from_environment(arguments, str(error))}", error.more)
+        from taskdemo_cli.commands import usage
+
+        complain(f"{error}{usage.from_environment(_command(arguments), arguments, str(error))}", error.more)
         return error.exit_code
     except signals.Stopped as stopped:
         return stopped.exit_code
@@ -90,42 +88,13 @@ def outcome(arguments: list[str]) -> int:
         text = sentence()
         if not text:  # no_args_is_help has printed the help
             return COULD_NOT_RUN
-        text = f"{text.rstrip('.')}{_from_environment(arguments, text)}{_instead(error, text)}"
-        complain(f"{text}{'' if text.endswith('?') else ';'} {_command(arguments)} --help shows how")
+        from taskdemo_cli.commands import usage
+
+        command = _command(arguments)
+        text = f"{text.rstrip('.')}{usage.from_environment(command, arguments, text)}{usage.instead(error, text)}"
+        complain(f"{text}{'' if text.endswith('?') else ';'} {command} --help shows how")
         return COULD_NOT_RUN
     return code if isinstance(code, int) else 0
-
-
-def _from_environment(arguments: list[str], sentence: str) -> str:
-    """Return a note that names the environment variables a sentence is about, without their values; empty if none."""
-    prefix = f"{_command(arguments).replace(' ', '_').upper()}_"
-    named = []
-    for variable, value in sorted(os.environ.items()):
-        option = f"--{variable.removeprefix(prefix).lower().replace('_', '-')}"
-        given = any(word.partition("=")[0] == option for word in arguments)
-        if variable.startswith(prefix) and not given and (option in sentence or f"'{value}'" in sentence):
-            named.append(variable)
-    return f" (from the environment: {', '.join(named)})" if named else ""
-
-
-def _instead(error: Any, sentence: str) -> str:
-    """Return, for the end of a usage error's sentence, what may have been meant; empty if nothing fits."""
-    context, unknown, extra = error.ctx, getattr(error, "option_name", None), EXTRA.search(sentence)
-    if context is not None and unknown is not None and not sentence.endswith("?"):
-        commands = context.find_root().command.commands.values()
-        others = [command.name for command in commands if unknown in _options_of(command)]
-        if not others:
-            return ""
-        *more, last = others
-        return f"; {', '.join(more)} and {last} take it" if more else f"; {last} takes it"
-    if context is not None and extra is not None:
-        option = "--url" if "://" in extra[1] else "--path" if extra[1].startswith("/") else "--app"
-        return f"; did you mean {option} {extra[1]}?" if option in _options_of(context.command) else ""
-    return ""
-
-
-def _options_of(command: Any) -> list[str]:
-    return [name for param in command.params for name in param.opts]
 
 
 def _command(arguments: list[str]) -> str:
