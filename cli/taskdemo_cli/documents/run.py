@@ -149,7 +149,7 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     """How long the execution took that finished the task."""
     runs: int
     output: str | None = None
-    """The beginning of what the user's own work has printed."""
+    """The beginning and the end of what the user's own work has printed."""
 
 
 class ThresholdRow(Struct, frozen=True, kw_only=True):

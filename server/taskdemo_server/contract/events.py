@@ -87,7 +87,7 @@ class TaskEvent(Struct, Line, frozen=True, omit_defaults=True, gc=False):
     error: str | None = None
     """What went wrong; on `failed` and `lost` only."""
     output: str | None = None
-    """The beginning of what the user's own work printed; on `finished`, `failed` and `cancelled` only."""
+    """The beginning and the end of what the user's own work printed; on `finished`, `failed` and `cancelled` only."""
     cpu_s: _Seconds | None = None
     """CPU seconds that the work took; on `finished` and `failed` only.
 
