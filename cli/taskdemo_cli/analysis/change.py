@@ -48,8 +48,11 @@ STEPS: Final[Mapping[FrameworkStep, str]] = {
     "compressing": "Compress less (a greater minimum_size, a smaller compresslevel), or let a proxy in front do it",
 }
 """What to do about a framework's own step."""
-ALONE: Final = 0.5
-"""Code that left the interpreter to others for this share of its time is not Python code."""
+ALONE: Final = 0.9
+"""Code that left the interpreter to others for this share of its time is not Python code.
+
+Python code seems to leave it, too, where its thread has passed it on and then waits long for a processor.
+"""
 
 
 def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:

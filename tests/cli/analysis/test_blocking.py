@@ -202,6 +202,15 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queu
     assert ("process" in (blocked.change or "")) is not waits
 
 
+@pytest.mark.parametrize(("free_s", "thread_will_do"), [(0.0, False), (0.2, False), (0.29, True)])
+def test_only_code_that_nearly_always_leaves_the_interpreter_to_others_may_stay_in_a_thread(
+    free_s: float, thread_will_do: bool
+) -> None:
+    change, _ = change_for(seen(cpu_s=0.1, queued_s=0.2, free_s=free_s, seconds=0.3), waits=False)
+    assert ("a thread will do" in change) is thread_will_do
+    assert ("needs a process" in change) is not thread_will_do
+
+
 @pytest.mark.parametrize("of", ["request", "background", "task", "thread"])
 @pytest.mark.parametrize("free_s", [0.0, 0.3])
 @pytest.mark.parametrize("waits", [True, False])
@@ -355,7 +364,7 @@ COMPUTES = {
     ),
     "a log, many times": seen(call="log.info -> logging.acquire", cpu_s=0.3, in_loop=True, library="logging"),
     "processes that are started": seen(call="asyncio.create_subprocess_exec", library="asyncio", cpu_s=0.3),
-    "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.2),
+    "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.3),
 }
 
 
