@@ -1,10 +1,23 @@
 """Whether an endpoint of the user's own application holds up others: part of a run and of a scan."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from taskdemo_cli.stats import Seconds
+
+Cause: TypeAlias = Literal[
+    "event loop held",
+    "interpreter busy",
+    "processors busy",
+    "garbage collection",
+    "threads used up",
+    "waiting in line",
+    "application",
+    "not reached",
+    "not found",
+    "neither",
+]
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -75,18 +88,7 @@ class Blocking(Struct, frozen=True, kw_only=True):
 
     blocks: bool
     """False also where nothing is proven: with the cause `not found`."""
-    cause: Literal[
-        "event loop held",
-        "interpreter busy",
-        "processors busy",
-        "garbage collection",
-        "threads used up",
-        "waiting in line",
-        "application",
-        "not reached",
-        "not found",
-        "neither",
-    ]
+    cause: Cause
     """`waiting in line`: callers wait for one lock or pool, and hold up nobody else. `application`: its own task or
     thread held others up, and not this endpoint. `not reached`: most answers were refusals or errors. `not found`: a
     bystander waited for long, and nothing that was seen explains it."""

@@ -1,17 +1,19 @@
 """What is made of what the server saw of an endpoint, and of what two bystanders waited beside it."""
 
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
 
 import samples
 from reviewed import assert_reviewed
+from taskdemo_cli.analysis.blocking.causes import CAUSES
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.blocking.sentence import sentence
 from taskdemo_cli.analysis.change import STEPS, change_for
-from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.blocking import Blocking, Cause
 from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.recording.sightings import Sightings, fold
 from taskdemo_server.contract.sightings import Answered, Left, NeverRan, Observation, Stall, Waiting
@@ -409,3 +411,13 @@ def test_what_had_begun_to_answer_when_the_event_loop_was_held_is_not_taken_for_
     run = replace(a_run([0.5], [0.5]), requests=begun, timed_out=True)
     assert judge(run, HELD).endless == 0
     assert judge(run, waited(full_s=0.5)).endless == 2
+
+
+def test_the_causes_in_the_documentation_are_all_there_are_and_whom_each_holds_up() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "own-app.md").read_text(encoding="utf-8")
+    _, _, table = text.partition("| cause | what it means | holds up others |\n")
+    rows = [[cell.strip(" `|") for cell in row.split(" | ")] for row in table.partition("\n\n")[0].splitlines()[1:]]
+    assert {cause: holds_up == "yes" for cause, _, holds_up in rows} == {
+        cause: meaning.holds_up is not None for cause, meaning in CAUSES.items()
+    }
+    assert [cause for cause, *_ in rows] == list(CAUSES) == list(get_args(Cause))

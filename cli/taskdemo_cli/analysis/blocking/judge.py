@@ -7,14 +7,15 @@ bystanders waited meanwhile: the event loop serves one of them, AnyIO's worker t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
+from taskdemo_cli.analysis.blocking.causes import CAUSES, UNPROVEN
 from taskdemo_cli.analysis.change import change_for, only_waits
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
-from taskdemo_cli.documents.blocking import Blocking, LeftTask, NeverRanTask, Place
+from taskdemo_cli.documents.blocking import Blocking, Cause, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.sightings import Sightings
 from taskdemo_cli.recording.summary import waits_of
@@ -30,16 +31,6 @@ LOOP_LEGS, THREADS_LEGS = 2, 4
 """How often a bystander's request and its answer wake a thread, which may have to wait for a processor each time."""
 IN_LINE: Final = 0.3
 """Callers that spend this share of their time queueing for one lock or pool wait for one another."""
-HOLD_LOOP: Final = frozenset({"event loop held", "interpreter busy", "processors busy", "garbage collection"})
-"""With these causes, an unfinished answer need not be a stream: a middleware may have sent its status and no more."""
-HOLD_UP: Final = HOLD_LOOP | {"threads used up"}
-CHANGES: Final = {
-    "processors busy": "Let fewer in at once (anyio.CapacityLimiter), or compute on another machine (a task queue)",
-    "threads used up": "Wait without a thread: an `async def` with an async client; or hold the threads for less long",
-    "waiting in line": "Hold it for less long, or let more in at once (a larger pool, a lock for each thing)",
-    "garbage collection": "Make fewer objects at once, or call gc.freeze() after the start",
-}
-"""What to do about each cause whose remedy does not depend on the call."""
 OWN: Final = frozenset({"request", "background", "task"})
 """The code that the endpoint is responsible for."""
 NOTICED_S: Final = 0.05
@@ -80,13 +71,14 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     if cause in {"neither", "not found"} and (is_left or not run.summary.response_s):
         looks = [one for look in found.waiting for one in look.waiting]
     places = _places(looks, may_wait=cause != "interpreter busy")
+    meaning = CAUSES[cause]
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run)
     is_late = after_s is not None and after_s < AS_LATE * waited_s
     if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
         after_s = None  # a late loop makes the end of a call late, too
     return Blocking(
-        blocks=cause in HOLD_UP,
+        blocks=meaning.holds_up is not None,
         cause=cause,
         loop_wait_s=loop,
         threads_wait_s=threads,
@@ -97,7 +89,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
         rule=rule,
         answers=answers,
         type_instead=what_to_type(run, found.answers, answers) if answers else None,
-        endless=sum(map(is_going_on, run.requests)) if run.timed_out and cause not in HOLD_LOOP else 0,
+        # If everybody waits, an unfinished answer need not be a stream: its status may be all that could be sent.
+        endless=sum(map(is_going_on, run.requests)) if run.timed_out and meaning.holds_up != "everybody" else 0,
         after_answer_s=after_s,
         after_answer_error=after_error,
         left=_left(found.left),
@@ -112,7 +105,7 @@ def _cause(
     waits: Sequence[float],
     threads_waits: Sequence[float],
     is_refused: bool,
-) -> tuple[Any, Sequence[Stall], list[Observation]]:
+) -> tuple[Cause, Sequence[Stall], list[Observation]]:
     """Return the cause with the strongest evidence, and the stalls and observations that show it."""
     own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
@@ -227,7 +220,7 @@ def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
     return looks if sum(look.cpu_s for look in looks) >= least else []
 
 
-def _held(stalls: Sequence[Stall]) -> str:
+def _held(stalls: Sequence[Stall]) -> Cause:
     """Return `garbage collection` if that took most of the loop's time with a processor, else `event loop held`."""
     net_s = sum(stall.lasted_s - stall.queued_s for stall in stalls)
     collected_s = sum(stall.gc_s for stall in stalls)
@@ -263,11 +256,12 @@ def _seconds(looks: Iterable[Observation]) -> float:
     return sum(look.seconds for look in looks)
 
 
-def _change(cause: str, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
+def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
     """Return what to write or do instead, and ruff's rule if it finds the call."""
-    if cause in CHANGES and (cause != "threads used up" or (places and places[0].waits)):
-        return CHANGES[cause], None
-    if not places or cause not in {"event loop held", "application", "interpreter busy"}:
+    if change := CAUSES[cause].change:
+        is_known = cause != "threads used up" or (places and places[0].waits)
+        return change if is_known else None, None
+    if not places or cause in UNPROVEN:
         return None, None
     there = [look for look in looks if places[0].place == (look.place or look.caller)]
     return change_for(max(there, key=attrgetter("seconds")), waits=bool(places[0].waits))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from taskdemo_cli.analysis.blocking.answers import LONGEST, is_error, problems_in
+from taskdemo_cli.analysis.blocking.causes import CAUSES, UNPROVEN
 from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
@@ -14,21 +15,11 @@ from taskdemo_server.contract.text import shortened
 
 BYSTANDER: Final = "bystander (GET /ping, taskdemo's own)"
 THREADS_BYSTANDER: Final = "bystander that needs a worker thread (GET /ping/sync, taskdemo's own)"
-TEXTS: Final = {
-    "event loop held": "This endpoint blocks the server: it blocks the event loop{at}, so everybody waits{longest}.",
-    "not seen": "This endpoint blocks the server: the event loop answered nobody{longest}. The cause was not seen,"
-    " because it never released the interpreter, like a long call into C.",
-    "garbage collection": "This endpoint blocks the server: it creates so many objects that Python's garbage collection"
-    " stops everything{at}{longest}.",
-    "interpreter busy": "This endpoint slows the whole server: it computes in threads{at}, which take the interpreter"
-    " from the event loop{longest}.",
-    "processors busy": "This endpoint slows the whole server: it computes in threads{at}, and takes the processors from"
-    " everybody.",
-    "application": "The application itself blocks the server, not a request of this endpoint: a task, a callback or a"
-    " thread was at work{at}{longest}.",
-    "waiting in line": "The callers of this endpoint wait in line for one another{at}, which holds up nobody else.",
-}
-"""The sentence for each cause, before how long a bystander waited."""
+NOT_SEEN: Final = (
+    "This endpoint blocks the server: the event loop answered nobody{longest}. The cause was not seen, because it never"
+    " released the interpreter, like a long call into C."
+)
+"""In place of the sentence of `event loop held` where nobody saw what held it."""
 TOO_SHORT: Final = (
     "The run was over before a bystander had to wait, so whether this endpoint blocks the server was not measured."
 )
@@ -59,43 +50,39 @@ def _verdict(blocking: Blocking) -> str:
     cause, loop, threads = blocking.cause, blocking.loop_wait_s, blocking.threads_wait_s
     limit, waited = format_seconds(HELD_UP_S), max(loop or 0.0, threads or 0.0)
     often = "among others " if blocking.places and blocking.places[0].share < MOST_OF_IT else ""
-    where = f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
+    text, where = CAUSES[cause].text, f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
     if cause == "not reached":
         instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
         why = _told(blocking.answers) if blocking.answers else "no answer came before the server ended"
-        return f"Blocking was not measured: {why}.{instead}"
+        return f"{text.format(why=why)}{instead}"
     if cause == "threads used up":
-        taken = f" Most of them were {where}." if where else ""
-        beside = ""
-        if threads is not None and loop is not None:
-            beside = (
-                f" Beside it a plain `def` endpoint of taskdemo's waited up to {format_seconds(threads)}, an `async "
-                f"def` one {format_seconds(loop)}."
-            )
-        return f"This endpoint uses up the worker threads: all were taken while others waited for one.{taken}{beside}"
-    if cause in TEXTS:
+        text += f" Most of them were {where}." if where else ""
+        if threads is None or loop is None:
+            return text
+        return (
+            f"{text} Beside it a plain `def` endpoint of taskdemo's waited up to {format_seconds(threads)}, an `async "
+            f"def` one {format_seconds(loop)}."
+        )
+    if cause in UNPROVEN:
+        if loop is None:
+            return TOO_SHORT
+        beside = "" if threads is None else f", and one in a worker thread up to {format_seconds(threads)}"
+        waits = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside} ({limit} or more counts as held up)"
+        text = text.format(waits=waits)
+        if cause == "not found":
+            return text
+        if where and blocking.processor_wait_s is None:
+            text += f" Calls that did not end were {where}."
+    else:
         # A shorter wait may have ended before the stall, so name that instead; it may be the work of several callers.
         is_told = waited >= HELD_UP_S / CLOSE or cause == "waiting in line"
         longest = "" if is_told or not blocking.longest_s else f", up to {format_seconds(blocking.longest_s)} at a time"
-        text = TEXTS["not seen" if cause == "event loop held" and not where else cause]
+        text = NOT_SEEN if cause == "event loop held" and not where else text
         text = text.format(at=f" ({where})" if where else "", longest=longest)
         if is_told and waited:
             is_threads = loop is None or loop < HELD_UP_S <= waited
             who, its = (THREADS_BYSTANDER, threads) if is_threads else (BYSTANDER, loop)
             text += f" A {who} waited up to {format_seconds(its or 0.0)}."
-    elif loop is None:
-        return TOO_SHORT
-    else:
-        beside = "" if threads is None else f", and one in a worker thread up to {format_seconds(threads)}"
-        both = f"a {BYSTANDER} waited up to {format_seconds(loop)}{beside} ({limit} or more counts as held up)"
-        if cause == "not found":
-            return (
-                f"Whether this endpoint blocks the server is not clear: {both}, but the cause was not seen. "
-                "Run it again."
-            )
-        text = f"This endpoint does not block the server: {both}."
-        if where and blocking.processor_wait_s is None:
-            text += f" Calls that did not end were {where}."
     if (wait := blocking.processor_wait_s) is not None:
         took = format_seconds(wait)
         return f"{text} That was the machine, which was busy: threads had to wait up to {took} for a processor."
