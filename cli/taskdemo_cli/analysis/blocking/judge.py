@@ -7,7 +7,7 @@ bystanders waited meanwhile: the event loop serves one of them, AnyIO's worker t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -41,6 +41,16 @@ AS_LATE: Final = 3.0
 """Work that goes on after an answer for this many times a bystander's wait is not just a call that ended late."""
 
 
+class Decision(NamedTuple):
+    """A cause, with the observations and the stalls that show it."""
+
+    cause: Cause
+    looks: Sequence[Observation] = ()
+    stalls: Sequence[Stall] = ()
+    processor_wait_s: float | None = None
+    """How long a thread waited for a processor at once, if that is why a bystander waited."""
+
+
 def judge(run: RunDocument, found: Sightings) -> Blocking:
     """Return the verdict on the endpoint of this run, from what the server and the bystanders saw.
 
@@ -48,49 +58,28 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     """
     waits = [wait for wait, _ in waits_of(run.bystander)]
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
-    loop, threads = max(waits, default=None), max(threads_waits, default=None)
     waited_s = max([*waits, *threads_waits], default=0.0)
-    # Count only stalls that would hold somebody up, without the time that the machine spent on other processes.
-    stalls = [(_kind(one), one) for one in found.stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
-    long = [(kind, one) for kind, one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S]
-    if not long and waited_s >= HELD_UP_S:  # a sleep that was seen explains the wait
-        long = [(kind, one) for kind, one in stalls if kind == "own" and any(map(only_waits, one.looks))]
-    stalls_of = grouped(long)
+    stalls_of = _long_stalls(found.stalls, waited_s)
     answers, is_refused = answers_of(run, found.answers)
-    cause, its_stalls, looks = _cause(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
-    processor_wait_s: float | None = None
-    if cause in {"neither", "waiting in line"} and waited_s >= HELD_UP_S:
-        queued_s = max((look.queued_s for look in found.waiting), default=0.0)
-        if max((loop or 0.0) - LOOP_LEGS * queued_s, (threads or 0.0) - THREADS_LEGS * queued_s) < HELD_UP_S:
-            processor_wait_s = queued_s
-        elif cause == "neither":
-            cause = "not found"
-    if cause in {"neither", "not found"} and run.ended_because and not run.summary.requests.ok:
-        cause = "not reached"
-    is_left = run.timed_out and run.summary.tasks.unfinished
-    if cause in {"neither", "not found"} and (is_left or not run.summary.response_s):
-        looks = [one for look in found.waiting for one in look.waiting]
+    cause, looks, stalls, processor_wait_s = _decide(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
     places = _places(looks, may_wait=cause != "interpreter busy")
-    meaning = CAUSES[cause]
     change, rule = _change(cause, places, looks)
-    after_s, after_error = _after_the_answer(run)
-    is_late = after_s is not None and after_s < AS_LATE * waited_s
-    if (stalls_of["own"] or (is_late and not after_error)) and not any(look.of == "background" for look in looks):
-        after_s = None  # a late loop makes the end of a call late, too
+    after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
+    holds_up = CAUSES[cause].holds_up
     return Blocking(
-        blocks=meaning.holds_up is not None,
+        blocks=holds_up is not None,
         cause=cause,
-        loop_wait_s=loop,
-        threads_wait_s=threads,
+        loop_wait_s=max(waits, default=None),
+        threads_wait_s=max(threads_waits, default=None),
         processor_wait_s=processor_wait_s,
         places=places,
-        longest_s=max((stall.lasted_s for stall in its_stalls), default=None),
+        longest_s=max((stall.lasted_s for stall in stalls), default=None),
         change=change,
         rule=rule,
         answers=answers,
         type_instead=what_to_type(run, found.answers, answers) if answers else None,
         # If everybody waits, an unfinished answer need not be a stream: its status may be all that could be sent.
-        endless=sum(map(is_going_on, run.requests)) if run.timed_out and meaning.holds_up != "everybody" else 0,
+        endless=sum(map(is_going_on, run.requests)) if run.timed_out and holds_up != "everybody" else 0,
         after_answer_s=after_s,
         after_answer_error=after_error,
         left=_left(found.left),
@@ -98,21 +87,33 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     )
 
 
-def _cause(
+def _long_stalls(stalls: Iterable[Stall], waited_s: float) -> Mapping[str, Sequence[Stall]]:
+    """Return the stalls that would hold somebody up, by their kind.
+
+    The time that the machine spent on other processes does not count.
+    """
+    near = [(_kind(one), one) for one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
+    long = [(kind, one) for kind, one in near if one.lasted_s - one.queued_s >= HELD_UP_S]
+    if not long and waited_s >= HELD_UP_S:  # a sleep that was seen explains the wait
+        long = [(kind, one) for kind, one in near if kind == "own" and any(map(only_waits, one.looks))]
+    return grouped(long)
+
+
+def _decide(
     run: RunDocument,
     waiting: Sequence[Waiting],
     stalls_of: Mapping[str, Sequence[Stall]],
     waits: Sequence[float],
     threads_waits: Sequence[float],
     is_refused: bool,
-) -> tuple[Cause, Sequence[Stall], list[Observation]]:
-    """Return the cause with the strongest evidence, and the stalls and observations that show it."""
+) -> Decision:
+    """Return the cause with the strongest evidence: the first rule that applies."""
     own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
     late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
     in_threads = [look for one in waiting for look in one.waiting if look.of == "thread"]
     if own and sum(one.lasted_s for one in own) >= sum(one.lasted_s for one in busy):
-        return _held(own), own, [look for stall in own for look in stall.looks if look.of in OWN]
+        return Decision(_held(own), [look for stall in own for look in stall.looks if look.of in OWN], own)
     least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
     if busy or (late >= LATE and _computing_s(waiting) >= least_s):
         looks = [look for stall in busy for look in stall.others]
@@ -120,26 +121,40 @@ def _cause(
             looks += in_threads
         by_requests = _seconds(look for look in looks if look.of == "thread")
         if by_requests >= MOST_OF_IT * _seconds(looks):
-            return "interpreter busy", busy, looks
-        return "application", busy, [replace(look, of="thread") for look in looks]
+            return Decision("interpreter busy", looks, busy)
+        return Decision("application", [replace(look, of="thread") for look in looks], busy)
     if sum(one.full_s for one in waiting) >= HELD_UP_S and max(threads_waits, default=HELD_UP_S) >= HELD_UP_S:
-        return "threads used up", (), in_threads
+        return Decision("threads used up", in_threads)
     if application:
-        return "application", application, [look for stall in application for look in stall.looks]
+        return Decision("application", [look for stall in application for look in stall.looks], application)
     if late and (pieces := _in_pieces(waiting)):
         # No stack can be read during a garbage collection: the observations are from just before and after it.
         collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * _seconds(pieces)
-        return ("garbage collection", unseen, pieces) if collected else ("event loop held", (), pieces)
+        return Decision("garbage collection", pieces, unseen) if collected else Decision("event loop held", pieces)
     # While code holds the interpreter (the GIL), no stack can be read.
     if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
-        return _held(unseen), unseen, []
+        return Decision(_held(unseen), stalls=unseen)
     if is_refused:
-        return "not reached", (), []
+        return Decision("not reached")
+    processor_wait_s = _processor_wait(waiting, waits, threads_waits) if late else None
     if in_line := _in_line(run, waiting):
-        return "waiting in line", (), in_line
+        return Decision("waiting in line", in_line, processor_wait_s=processor_wait_s)
     if late >= LATE and (burning := _burning(waiting)):
-        return "processors busy", (), burning
-    return "neither", (), []
+        return Decision("processors busy", burning)
+    if run.ended_because and not run.summary.requests.ok:
+        return Decision("not reached", processor_wait_s=processor_wait_s)
+    is_left = run.timed_out and run.summary.tasks.unfinished
+    unended = [look for one in waiting for look in one.waiting] if is_left or not run.summary.response_s else []
+    # A bystander that was late even once has waited for something: for a processor, or for what was not seen.
+    return Decision("not found" if late and processor_wait_s is None else "neither", unended, (), processor_wait_s)
+
+
+def _processor_wait(waiting: Iterable[Waiting], waits: Sequence[float], threads_waits: Sequence[float]) -> float | None:
+    """Return how long a thread waited for a processor at once, if that explains why bystanders were late; else None."""
+    queued_s = max((look.queued_s for look in waiting), default=0.0)
+    loop_s = max(waits, default=0.0) - LOOP_LEGS * queued_s
+    threads_s = max(threads_waits, default=0.0) - THREADS_LEGS * queued_s
+    return queued_s if max(loop_s, threads_s) < HELD_UP_S else None
 
 
 def _kind(stall: Stall) -> str:
@@ -285,13 +300,20 @@ def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     return in_threads if _seconds(in_threads) >= sum(one.over_s for one in waiting) else looks
 
 
-def _after_the_answer(run: RunDocument) -> tuple[float | None, str | None]:
-    """Return for how many seconds at most calls went on after their answers, if noticeable, and the first error."""
+def _after_the_answer(
+    run: RunDocument, looks: Iterable[Observation], waited_s: float, *, is_held: bool
+) -> tuple[float | None, str | None]:
+    """Return for how many seconds at most calls went on after their answers, if noticeable, and the first error.
+
+    A loop that is late or `is_held` makes the end of a call late, too, unless a background task was seen.
+    """
     done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
     ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
-    after = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
+    after_s = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
     error = next((task.error for task, _ in ended if task.state == "failed"), None)
-    return (max(after, 0.0) if after >= NOTICED_S or error else None), error
+    is_just_late = is_held or (after_s < AS_LATE * waited_s and not error)
+    is_told = (after_s >= NOTICED_S or error) and (not is_just_late or any(look.of == "background" for look in looks))
+    return max(after_s, 0.0) if is_told else None, error
 
 
 def _left(tasks: Iterable[Left]) -> list[LeftTask]:
