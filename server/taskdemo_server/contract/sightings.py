@@ -57,7 +57,7 @@ class Look(Struct, frozen=True, omit_defaults=True):
         return f"{self.call} -> {self.by_now}" if self.by_now else self.call
 
 
-class Observation(Look, frozen=False, kw_only=True):  # type: ignore[misc]  # it adds up, and is never a dict key
+class Observation(Look, frozen=True, kw_only=True):
     """A look, with how long it was seen, and how much of that was computing or waiting for a processor."""
 
     of: Whose
@@ -66,13 +66,6 @@ class Observation(Look, frozen=False, kw_only=True):  # type: ignore[misc]  # it
     queued_s: float = 0.0
     free_s: float = 0.0
     """For how long others could take the GIL meanwhile."""
-
-    def add(self, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0, *, free: bool = False) -> None:
-        """Add a look of so many seconds; `free`: others could take the GIL meanwhile."""
-        self.seconds += seconds
-        self.cpu_s += cpu_s
-        self.queued_s += queued_s
-        self.free_s += seconds if free else 0.0
 
 
 class Sighting(Struct, Line, tag=True, tag_field="seen", omit_defaults=True):

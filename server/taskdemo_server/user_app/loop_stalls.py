@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from anyio.to_thread import current_default_thread_limiter
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
 from taskdemo_server.user_app.requests import Requests, started
@@ -68,10 +68,18 @@ class Missed(NamedTuple):
 class Looks(dict[tuple[Look, Whose], Observation]):
     """For how long each thing was seen, by what it was and whose."""
 
-    def __missing__(self, key: tuple[Look, Whose]) -> Observation:
-        look, of = key
-        self[key] = Observation(**asdict(look), of=of)
-        return self[key]
+    def add(
+        self, look: Look, of: Whose, seconds: float, cpu_s: float = 0.0, queued_s: float = 0.0, *, free: bool = False
+    ) -> None:
+        """Add a look of so many seconds; `free`: others could take the GIL meanwhile."""
+        seen = self.get((look, of)) or Observation(**asdict(look), of=of)
+        self[look, of] = replace(
+            seen,
+            seconds=seen.seconds + seconds,
+            cpu_s=seen.cpu_s + cpu_s,
+            queued_s=seen.queued_s + queued_s,
+            free_s=seen.free_s + (seconds if free else 0.0),
+        )
 
     def most(self) -> list[Observation]:
         """Return those with the most seconds."""
@@ -179,7 +187,7 @@ class LoopStalls:
             # A thread that wakes while Python code runs waits for the GIL, for a switch interval or more.
             free = now - slept - BEAT_S - queued_s < sys.getswitchinterval() / 5
             if look is not None and is_open:
-                self._done[look, whose].add(now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
+                self._done.add(look, whose, now - looked, spent[0] - before[0], spent[1] - before[1], free=free)
             looked = now
             if is_late:
                 stall = self._stall = self._stall or OpenStall(Stall(next(self._numbers), idle=not is_open), begun)
@@ -188,7 +196,7 @@ class LoopStalls:
                 stall.sighting.queued_s += queued_s
                 stall.sighting.gc_s = self._gc_s - self._gc_s_at_beat
                 if look is not None:
-                    stall.looks[look, whose].add(now - stall.until, cpu_s, queued_s, free=free)
+                    stall.looks.add(look, whose, now - stall.until, cpu_s, queued_s, free=free)
                 stall.until, calm = now, spent
                 self._see_others(stall, stacks)
             elif now < begun:
@@ -218,10 +226,10 @@ class LoopStalls:
             if (look := self._look_at(thread, stacks) or self._before(thread)) is not None and cpu_s:
                 # A thread that is in a call may sleep there, and wait for a processor whenever it wakes.
                 would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
-                found.append(((look, _of_thread(thread)), cpu_s + would_s))
-        share = min(1.0, most_s / sum(seconds for _, seconds in found)) if found else 0.0
-        for one, seconds in found:
-            stall.others[one].add(seconds * share, seconds * share)
+                found.append((look, _of_thread(thread), cpu_s + would_s))
+        share = min(1.0, most_s / sum(seconds for *_, seconds in found)) if found else 0.0
+        for look, of, seconds in found:
+            stall.others.add(look, of, seconds * share, seconds * share)
 
     def _look_at(self, thread: threading.Thread, stacks: Stacks) -> Look | None:
         """Return what a thread does; None if it is idle."""
@@ -264,11 +272,10 @@ class LoopStalls:
         for tasks in self._requests.tasks():
             steps = [step for task in tasks for step in suspended_at(task.get_coro())]
             if (look := self._reader.look(steps, others=False)) is not None:
-                self._waited_for[look, "request"].add(seconds)
+                self._waited_for.add(look, "request", seconds)
         for threads, waiting in _executors():
-            self._waited_for[Look(f"a queue for {threads} threads of an executor", in_line=True), "request"].add(
-                waiting * seconds
-            )
+            look = Look(f"a queue for {threads} threads of an executor", in_line=True)
+            self._waited_for.add(look, "request", waiting * seconds)
         stacks = _stacks(without=threading.current_thread())
         for thread in threading.enumerate():
             if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
@@ -278,9 +285,9 @@ class LoopStalls:
             if (look := self._look_at(thread, stacks)) is not None:
                 if thread in started and (look.in_line or not cpu_s):
                     continue  # No request waits for this thread, which may run for ever.
-                self._waited_for[look, "thread"].add(seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
+                self._waited_for.add(look, "thread", seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
-                self._waited_for[look, "thread"].add(cpu_s, cpu_s)
+                self._waited_for.add(look, "thread", cpu_s, cpu_s)
 
     def _end_stalls(self, begun: float) -> None:
         """Journal the stalls that began before `begun`: the loop itself has noticed each, and knows when it ended."""
