@@ -139,6 +139,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.01], [0.01], stalled(seen(), queued_s=0.25), "neither"),  # the machine was busy
         ([0.15], [0.3], waited(queued_s=0.06), "neither"),
         ([0.15], [0.5], waited(queued_s=0.06), "not found"),
+        ([0.24], [0.41], stalled(lasted_s=0.2, queued_s=0.19, idle=True), "neither"),  # so did the loop's own thread
         ([0.2], [0.2], waited(loop=[seen(seconds=0.2, queued_s=0.15)]), "not found"),
         ([0.2], [0.2], waited(loop=[seen(seconds=0.2, queued_s=0.1)]), "event loop held"),
         ([0.5, 0.4], [0.5], stalled(cpu_s=0.1, queued_s=0.1), "event loop held"),
@@ -336,6 +337,10 @@ def cases() -> dict[str, Blocking]:
         "nobody was answered": judge(
             replace(quiet, summary=replace(quiet.summary, response_s=None)),
             waited(seen("validating the request (fastapi.request_body_to_args)")),
+        ),
+        "nobody was answered by a machine that was busy": judge(
+            replace(a_run([0.15], [0.3]), summary=replace(quiet.summary, response_s=None)),
+            waited(seen("a.py:9 in wait", call="arrived.wait"), queued_s=0.06),
         ),
         "background tasks that had ended when time was up": judge(replace(quiet, timed_out=True), in_mail),
         "background tasks that had not": judge(replace(quiet, timed_out=True, summary=stuck), in_mail),

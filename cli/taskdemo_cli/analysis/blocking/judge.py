@@ -61,7 +61,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     waited_s = max([*waits, *threads_waits], default=0.0)
     stalls_of = _long_stalls(found.stalls, waited_s)
     answers, is_refused = answers_of(run, found.answers)
-    cause, looks, stalls, processor_wait_s = _decide(run, found.waiting, stalls_of, waits, threads_waits, is_refused)
+    cause, looks, stalls, processor_wait_s = _decide(run, found, stalls_of, waits, threads_waits, is_refused)
     places = _places(looks, may_wait=cause != "interpreter busy")
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
@@ -101,7 +101,7 @@ def _long_stalls(stalls: Iterable[Stall], waited_s: float) -> Mapping[str, Seque
 
 def _decide(
     run: RunDocument,
-    waiting: Sequence[Waiting],
+    found: Sightings,
     stalls_of: Mapping[str, Sequence[Stall]],
     waits: Sequence[float],
     threads_waits: Sequence[float],
@@ -109,11 +109,14 @@ def _decide(
 ) -> Decision:
     """Return the cause with the strongest evidence: the first rule that applies."""
     own, busy, application, unseen = (stalls_of.get(kind, ()) for kind in ("own", "busy", "application", "unseen"))
+    waiting = found.waiting
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
     late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
     in_threads = [look for one in waiting for look in one.waiting if look.of == "thread"]
+    # The endpoint's own code held the loop, for longer than threads kept the interpreter from it.
     if own and sum(one.lasted_s for one in own) >= sum(one.lasted_s for one in busy):
         return Decision(_held(own), [look for stall in own for look in stall.looks if look.of in OWN], own)
+    # Threads computed: in long stalls of the loop, or in so many short ones that bystanders were late.
     least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
     if busy or (late >= LATE and _computing_s(waiting) >= least_s):
         looks = [look for stall in busy for look in stall.others]
@@ -123,10 +126,12 @@ def _decide(
         if by_requests >= MOST_OF_IT * _seconds(looks):
             return Decision("interpreter busy", looks, busy)
         return Decision("application", [replace(look, of="thread") for look in looks], busy)
+    # That all threads are taken matters if somebody waited for one.
     if sum(one.full_s for one in waiting) >= HELD_UP_S and max(threads_waits, default=HELD_UP_S) >= HELD_UP_S:
         return Decision("threads used up", in_threads)
     if application:
         return Decision("application", [look for stall in application for look in stall.looks], application)
+    # No stall was long, but together they were.
     if late and (pieces := _in_pieces(waiting)):
         # No stack can be read during a garbage collection: the observations are from just before and after it.
         collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * _seconds(pieces)
@@ -134,9 +139,11 @@ def _decide(
     # While code holds the interpreter (the GIL), no stack can be read.
     if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
         return Decision(_held(unseen), stalls=unseen)
+    # Nothing held the loop, which is no merit of an endpoint that was hardly called.
     if is_refused:
         return Decision("not reached")
-    processor_wait_s = _processor_wait(waiting, waits, threads_waits) if late else None
+    # Nobody else was held up, as far as was seen, except by the machine.
+    processor_wait_s = _processor_wait(found, waits, threads_waits) if late else None
     if in_line := _in_line(run, waiting):
         return Decision("waiting in line", in_line, processor_wait_s=processor_wait_s)
     if late >= LATE and (burning := _burning(waiting)):
@@ -149,9 +156,13 @@ def _decide(
     return Decision("not found" if late and processor_wait_s is None else "neither", unended, (), processor_wait_s)
 
 
-def _processor_wait(waiting: Iterable[Waiting], waits: Sequence[float], threads_waits: Sequence[float]) -> float | None:
-    """Return how long a thread waited for a processor at once, if that explains why bystanders were late; else None."""
-    queued_s = max((look.queued_s for look in waiting), default=0.0)
+def _processor_wait(found: Sightings, waits: Sequence[float], threads_waits: Sequence[float]) -> float | None:
+    """Return how long a thread waited for a processor, if that explains why bystanders were late; else None.
+
+    The event loop's thread may have waited much longer, for it computes more, than the one that only looks.
+    """
+    queued = [*(look.queued_s for look in found.waiting), *(stall.queued_s for stall in found.stalls)]
+    queued_s = max(queued, default=0.0)
     loop_s = max(waits, default=0.0) - LOOP_LEGS * queued_s
     threads_s = max(threads_waits, default=0.0) - THREADS_LEGS * queued_s
     return queued_s if max(loop_s, threads_s) < HELD_UP_S else None

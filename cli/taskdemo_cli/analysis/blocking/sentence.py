@@ -28,6 +28,8 @@ TOO_SHORT: Final = (
 def sentence(blocking: Blocking) -> str:
     """Return whether the endpoint blocks the server, by how much, why, and what to change; and what it left behind."""
     parts = [_verdict(blocking)]
+    if blocking.cause in UNPROVEN and blocking.places:
+        parts.append(f"Calls that did not end were {_most_often(blocking)}.")
     if blocking.change is not None:
         rule = f" (ruff finds it: {blocking.rule})" if blocking.rule else ""
         parts.append(f"{blocking.change}{rule}.")
@@ -49,8 +51,7 @@ def brief(blocking: Blocking) -> str:
 def _verdict(blocking: Blocking) -> str:
     cause, loop, threads = blocking.cause, blocking.loop_wait_s, blocking.threads_wait_s
     limit, waited = format_seconds(HELD_UP_S), max(loop or 0.0, threads or 0.0)
-    often = "among others " if blocking.places and blocking.places[0].share < MOST_OF_IT else ""
-    text, where = CAUSES[cause].text, f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
+    text, where = CAUSES[cause].text, _most_often(blocking)
     if cause == "not reached":
         instead = f" Type {blocking.type_instead}." if blocking.type_instead else ""
         why = _told(blocking.answers) if blocking.answers else "no answer came before the server ended"
@@ -71,8 +72,6 @@ def _verdict(blocking: Blocking) -> str:
         text = text.format(waits=waits)
         if cause == "not found":
             return text
-        if where and blocking.processor_wait_s is None:
-            text += f" Calls that did not end were {where}."
     else:
         # A shorter wait may have ended before the stall, so name that instead; it may be the work of several callers.
         is_told = waited >= HELD_UP_S / CLOSE or cause == "waiting in line"
@@ -92,6 +91,12 @@ def _verdict(blocking: Blocking) -> str:
     if not is_known and HELD_UP_S / CLOSE <= max(waited, blocking.longest_s or 0.0) < CLOSE * HELD_UP_S:
         text += f" It is close to the limit of {limit}: run it again to be sure."
     return text
+
+
+def _most_often(blocking: Blocking) -> str:
+    """Return where most of what was seen was; empty if no place was seen."""
+    often = "among others " if blocking.places and blocking.places[0].share < MOST_OF_IT else ""
+    return f"{often}at {_where(blocking.places[0])}" if blocking.places else ""
 
 
 def _where(place: Place) -> str:
