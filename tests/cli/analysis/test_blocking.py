@@ -71,6 +71,11 @@ def in_a_lock(**given: Any) -> Stall:
     return stall(look, others=[seen("a.py:2 in g", of="thread")])
 
 
+def in_starved(*others: Observation) -> Sightings:
+    """The machine has next to no time for the event loop, which also waits for what no stack shows."""
+    return stalled(lasted_s=6.5, queued_s=5.7, others=list(others))
+
+
 def in_csv(**given: Any) -> Sightings:
     look = seen(of="thread", call="list -> csv.next", library="csv", seconds=1.2, **given)
     return waited(look)
@@ -104,6 +109,8 @@ ITS_OWN = stalled(seen(of="application"))
             stalled(queued_s=0.16, others=[seen(of="thread", call="re.match", seconds=0.08)]),
             "interpreter busy",
         ),
+        ([9.0], [9.0], in_starved(seen("a.py:2 in g", of="thread", call="re.match", seconds=0.5)), "interpreter busy"),
+        ([9.0], [9.0], in_starved(), "not found"),  # the machine explains the wait, but not all of the stall
         # the loop's thread hands work to threads, and waits for the interpreter meanwhile
         (
             [0.5],

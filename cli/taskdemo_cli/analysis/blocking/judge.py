@@ -142,8 +142,9 @@ def _decide(
     # Nothing held the loop, which is no merit of an endpoint that was hardly called.
     if is_refused:
         return Decision("not reached")
-    # Nobody else was held up, as far as was seen, except by the machine.
-    processor_wait_s = _processor_wait(found, waits, threads_waits) if late else None
+    # Nobody else was held up, as far as was seen, except by the machine: if nothing unseen held the loop beside it.
+    is_unseen = any(not stall.idle for stall in stalls_of.get("other", ()))
+    processor_wait_s = _processor_wait(found, waits, threads_waits) if late and not is_unseen else None
     if in_line := _in_line(run, waiting):
         return Decision("waiting in line", in_line, processor_wait_s=processor_wait_s)
     if late >= LATE and (burning := _burning(waiting)):
@@ -179,11 +180,12 @@ def _kind(stall: Stall) -> str:
     in_all = sum(look.seconds for look in stall.others)
     least = MOST_OF_IT * stall.lasted_s
     called = sum(look.seconds for look in stall.looks if _is_its_own(look))
-    computed = stall.cpu_s >= MOST_OF_IT * (stall.lasted_s - stall.queued_s)
+    net_s = stall.lasted_s - stall.queued_s
+    computed = stall.cpu_s >= MOST_OF_IT * net_s
     # If no stack could be read, and the loop's thread neither computed nor waited for a processor, it waited for the
-    # interpreter. Another thread held that: in a call, or while that thread waited for a processor.
+    # interpreter. Another thread held that: in a call, or while that thread waited for a processor, as the loop's did.
     waited = not (computed or stall.looks or stall.idle)
-    if (theirs >= least or (waited and in_all >= SOME_OF_IT * stall.lasted_s)) and called < least:
+    if (theirs >= least or (waited and in_all >= SOME_OF_IT * net_s)) and called < least:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
