@@ -204,7 +204,9 @@ def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
     assert judge(run, Sightings()).loop_wait_s == 2.5
 
 
-@pytest.mark.parametrize(("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False)])
+@pytest.mark.parametrize(
+    ("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False), (0.02, 0.2, True)]
+)
 def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queued_s: float, waits: bool) -> None:
     found = stalled(seen(cpu_s=cpu_s, queued_s=queued_s))
     blocked = judge(a_run([0.5], [0.5]), found)

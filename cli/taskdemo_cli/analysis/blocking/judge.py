@@ -62,7 +62,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     stalls_of = _long_stalls(found.stalls, waited_s)
     answers, is_refused = answers_of(run, found.answers)
     cause, looks, stalls, processor_wait_s = _decide(run, found, stalls_of, waits, threads_waits, is_refused)
-    places = _places(looks, may_wait=cause != "interpreter busy")
+    places = _places(looks, may_wait=cause not in {"interpreter busy", "processors busy"})
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
@@ -222,7 +222,7 @@ def _shares_interpreter(look: Observation) -> bool:
 
     It neither computed nor waited for a processor, and the observer could not have the interpreter either.
     """
-    waits = look.call is not None and look.library is not None and _is_idle([look])
+    waits = look.call is not None and look.library is not None and _is_idle(look)
     return waits and look.free_s < MOST_OF_IT * look.seconds
 
 
@@ -243,7 +243,7 @@ def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
 
 def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return what worker threads computed without the interpreter; nothing if that used little of a processor."""
-    looks = [look for one in waiting for look in one.waiting if look.of == "thread" and not _is_idle([look])]
+    looks = [look for one in waiting for look in one.waiting if look.of == "thread" and not _is_idle(look)]
     least = max(HELD_UP_S, MOST_OF_IT * sum(one.over_s for one in waiting))
     return looks if sum(look.cpu_s for look in looks) >= least else []
 
@@ -268,16 +268,24 @@ def _places(looks: Iterable[Observation], *, may_wait: bool) -> list[Place]:
             place=place,
             share=_seconds(group) / total if total else 0.0,
             call=(longest := max(group, key=attrgetter("seconds"))).calling,
-            waits=may_wait and (only_waits(longest) or _is_idle(group)),
+            waits=may_wait and (only_waits(longest) or _mostly_waits(group)),
             caller=longest.caller if longest.place else None,
         )
         for place, group in most
     ]
 
 
-def _is_idle(looks: Sequence[Observation]) -> bool:
+def _mostly_waits(looks: Sequence[Observation]) -> bool:
+    """Return whether little was computed there in the time without waits for a processor.
+
+    A call that waits for something else needs a processor, too, as often as it wakes.
+    """
+    return sum(one.cpu_s for one in looks) < MOST_OF_IT * (_seconds(looks) - sum(one.queued_s for one in looks))
+
+
+def _is_idle(look: Observation) -> bool:
     """Return whether nothing was computed there for most of the time; waiting for a processor counts as computing."""
-    return sum(one.cpu_s + one.queued_s for one in looks) < MOST_OF_IT * _seconds(looks)
+    return look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
 
 
 def _seconds(looks: Iterable[Observation]) -> float:
