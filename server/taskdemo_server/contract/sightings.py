@@ -89,6 +89,11 @@ class Stall(Sighting):
     others: list[Observation] = []
     """What other threads computed meanwhile; their `seconds` are CPU seconds."""
 
+    @property
+    def net_s(self) -> float:
+        """How long it lasted without the time that the machine spent on other processes."""
+        return self.lasted_s - self.queued_s
+
 
 class Waiting(Sighting):
     """What open requests waited for, in request-seconds, since the previous line."""

@@ -88,12 +88,9 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
 
 
 def _long_stalls(stalls: Iterable[Stall], waited_s: float) -> Mapping[str, Sequence[Stall]]:
-    """Return the stalls that would hold somebody up, by their kind.
-
-    The time that the machine spent on other processes does not count.
-    """
-    near = [(_kind(one), one) for one in stalls if one.lasted_s - one.queued_s >= HELD_UP_S - SEEN_LATE_S]
-    long = [(kind, one) for kind, one in near if one.lasted_s - one.queued_s >= HELD_UP_S]
+    """Return the stalls that would hold somebody up on a machine that does nothing else, by their kind."""
+    near = [(_kind(one), one) for one in stalls if one.net_s >= HELD_UP_S - SEEN_LATE_S]
+    long = [(kind, one) for kind, one in near if one.net_s >= HELD_UP_S]
     if not long and waited_s >= HELD_UP_S:  # a sleep that was seen explains the wait
         long = [(kind, one) for kind, one in near if kind == "own" and any(map(only_waits, one.looks))]
     return grouped(long)
@@ -180,12 +177,11 @@ def _kind(stall: Stall) -> str:
     in_all = sum(look.seconds for look in stall.others)
     least = MOST_OF_IT * stall.lasted_s
     called = sum(look.seconds for look in stall.looks if _is_its_own(look))
-    net_s = stall.lasted_s - stall.queued_s
-    computed = stall.cpu_s >= MOST_OF_IT * net_s
+    computed = stall.cpu_s >= MOST_OF_IT * stall.net_s
     # If no stack could be read, and the loop's thread neither computed nor waited for a processor, it waited for the
     # interpreter. Another thread held that: in a call, or while that thread waited for a processor, as the loop's did.
     waited = not (computed or stall.looks or stall.idle)
-    if (theirs >= least or (waited and in_all >= SOME_OF_IT * net_s)) and called < least:
+    if (theirs >= least or (waited and in_all >= SOME_OF_IT * stall.net_s)) and called < least:
         return "busy"
     if own + others >= least:
         return "own" if own >= others else "application"
@@ -250,7 +246,7 @@ def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
 
 def _held(stalls: Sequence[Stall]) -> Cause:
     """Return `garbage collection` if that took most of the loop's time with a processor, else `event loop held`."""
-    net_s = sum(stall.lasted_s - stall.queued_s for stall in stalls)
+    net_s = sum(stall.net_s for stall in stalls)
     collected_s = sum(stall.gc_s for stall in stalls)
     return "garbage collection" if stalls and collected_s >= MOST_OF_IT * net_s else "event loop held"
 
