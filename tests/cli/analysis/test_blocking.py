@@ -111,6 +111,7 @@ ITS_OWN = stalled(seen(of="application"))
         ),
         ([9.0], [9.0], in_starved(seen("a.py:2 in g", of="thread", call="re.match", seconds=0.5)), "interpreter busy"),
         ([9.0], [9.0], in_starved(), "not found"),  # the machine explains the wait, but not all of the stall
+        ([2.0], [2.0], stalled(lasted_s=2.0, queued_s=1.0, cpu_s=1.0), "not found"),  # nor what the loop computed
         # the loop's thread hands work to threads, and waits for the interpreter meanwhile
         (
             [0.5],

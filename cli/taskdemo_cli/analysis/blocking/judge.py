@@ -140,7 +140,7 @@ def _decide(
     if is_refused:
         return Decision("not reached")
     # Nobody else was held up, as far as was seen, except by the machine: if nothing unseen held the loop beside it.
-    is_unseen = any(not stall.idle for stall in stalls_of.get("other", ()))
+    is_unseen = any(not stall.idle for stall in (*unseen, *stalls_of.get("other", ())))
     processor_wait_s = _processor_wait(found, waits, threads_waits) if late and not is_unseen else None
     if in_line := _in_line(run, waiting):
         return Decision("waiting in line", in_line, processor_wait_s=processor_wait_s)
