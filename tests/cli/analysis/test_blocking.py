@@ -206,10 +206,19 @@ def test_a_bystander_that_got_no_answer_has_waited_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu_s", "queued_s", "waits"), [(0.01, 0.01, True), (0.25, 0.0, False), (0.05, 0.2, False), (0.02, 0.2, True)]
+    ("call", "cpu_s", "queued_s", "waits"),
+    [
+        ("f", 0.01, 0.01, True),
+        ("f", 0.25, 0.0, False),
+        ("f", 0.05, 0.2, False),
+        ("f", 0.02, 0.2, True),  # a call that waits does so for a processor, too, each time that it wakes
+        ("", 0.02, 0.2, False),
+    ],
 )
-def test_measured_seconds_decide_whether_it_waits_or_computes(cpu_s: float, queued_s: float, waits: bool) -> None:
-    found = stalled(seen(cpu_s=cpu_s, queued_s=queued_s))
+def test_measured_seconds_decide_whether_it_waits_or_computes(
+    call: str, cpu_s: float, queued_s: float, waits: bool
+) -> None:
+    found = stalled(seen(call=call, cpu_s=cpu_s, queued_s=queued_s))
     blocked = judge(a_run([0.5], [0.5]), found)
     assert blocked.places[0].waits is waits
     assert ("process" in (blocked.change or "")) is not waits

@@ -272,11 +272,14 @@ def _places(looks: Iterable[Observation], *, may_wait: bool) -> list[Place]:
 
 
 def _mostly_waits(looks: Sequence[Observation]) -> bool:
-    """Return whether little was computed there in the time without waits for a processor.
+    """Return whether little was computed there.
 
-    A call that waits for something else needs a processor, too, as often as it wakes.
+    A wait for a processor counts as computing, except in a call: one that waits for something else needs a processor,
+    too, as often as it wakes.
     """
-    return sum(one.cpu_s for one in looks) < MOST_OF_IT * (_seconds(looks) - sum(one.queued_s for one in looks))
+    in_calls_s = sum(one.queued_s for one in looks if one.call)
+    computed_s = sum(one.cpu_s + one.queued_s for one in looks) - in_calls_s
+    return computed_s < MOST_OF_IT * (_seconds(looks) - in_calls_s)
 
 
 def _is_idle(look: Observation) -> bool:
