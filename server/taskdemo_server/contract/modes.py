@@ -149,7 +149,7 @@ QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Does the caller need the result?", ("result", "answer-first")),
     ("Does the work compute, or wait?", ("quiet",)),
     ("May a crash lose it?", ("survive",)),
-    ("Must it be retried, tracked, cancelled?", ("retry", "track", "cancel")),
+    ("Must you retry, track, cancel it?", ("retry", "track", "cancel")),
     ("May a service be added?", ("no-service",)),
 )
 """What to ask about slow work, and the needs that the answers may imply."""

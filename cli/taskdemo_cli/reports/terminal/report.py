@@ -40,8 +40,6 @@ DRAWN_REQUESTS: Final = 500
 MORE: Final = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION: Final = "quiet"
 """The need whose line also says whether the work computes."""
-ROOMY: Final = 88
-"""Columns of a terminal in which all answers are aligned."""
 
 
 def run_report(document: RunDocument, width: int) -> Iterator[Text]:
@@ -205,8 +203,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
     """Yield a line for each question, with the mode for each of its needs, then what each of these modes gives up."""
     modes = {one.need: one.mode for one in found}
-    # In a narrow terminal, the longest question sticks out to leave more room for the other answers.
-    wide = sorted(len(question) for question, _ in QUESTIONS)[-1 if width >= ROOMY else -2] + 1
+    wide = max(len(question) for question, _ in QUESTIONS) + 1
     for question, needs in QUESTIONS:
         answers = [f"it {computing(cpu_share)}"] if cpu_share is not None and COMPUTES_QUESTION in needs else []
         for name in dict.fromkeys(modes.get(need) for need in needs):
