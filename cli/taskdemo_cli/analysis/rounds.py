@@ -36,7 +36,7 @@ NAMES: Final = {
     "tasks.last_ended_s": "tasks ended",
     "tasks.max_parallel": "ran at once",
     "bystander_s.max": "others waited",
-    "requests_per_s": "requests/s",
+    "requests_per_s": "answers/s",
 }
 """The labels of figures; in a heading of two lines, the last word stands below the others."""
 COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tasks.max_parallel", "bystander_s.max")

@@ -102,6 +102,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     tasks: TaskCounts
     wall_s: Seconds
     requests_per_s: Seconds
+    """Answers per second, also those with an error; a request that got no answer does not count."""
     client: Client
 
 

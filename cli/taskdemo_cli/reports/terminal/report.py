@@ -146,7 +146,7 @@ def _request_words(document: RunDocument) -> str:
     if not document.interrupted:  # the verdict says when an interrupted run ended
         words += f" in {format_seconds(summary.wall_s)}"
     if not document.is_burst:  # whose rate says no more than its duration
-        words += f", {format_count(summary.requests_per_s)} requests/s"
+        words += f", {format_count(summary.requests_per_s)} answers/s"
     return words
 
 
