@@ -38,9 +38,10 @@ from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.documents.scan import ScanDocument
 from taskdemo_cli.reports.output import Output, OutputStream
 from taskdemo_cli.reports.terminal import capacity as capacity_module
-from taskdemo_cli.reports.terminal import diff_table
+from taskdemo_cli.reports.terminal import changes as changes_module
+from taskdemo_cli.reports.terminal import comparison as comparison_module
 from taskdemo_cli.reports.terminal import limits as limits_module
-from taskdemo_cli.reports.terminal import report as report_module
+from taskdemo_cli.reports.terminal import run as run_module
 from taskdemo_cli.reports.terminal import scan as scan_module
 from taskdemo_cli.reports.terminal import timeline as timeline_module
 from taskdemo_cli.reports.terminal.documents import drawing
@@ -53,7 +54,7 @@ WIDTHS = (60, 80, 120)
 
 
 def changes_report(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> Drawing:
-    return Drawing(partial(diff_table.changes_report, compare_saved(old, new)))
+    return Drawing(partial(changes_module.changes_report, compare_saved(old, new)))
 
 
 def timeline(runs: Sequence[RunDocument]) -> Drawing:
@@ -180,10 +181,10 @@ FIGURE = re.compile(r"\d[\d,.]*(?: (?:µs|ms|s)\b)?")
 
 
 LINES: dict[str, tuple[Callable[..., Iterator[Text]], Any]] = {
-    "rate": (report_module.run_report, without_picture(rate_run())),
-    "burst": (report_module.run_report, without_picture(threadpool_run())),
+    "rate": (run_module.run_report, without_picture(rate_run())),
+    "burst": (run_module.run_report, without_picture(threadpool_run())),
     "comparison": (
-        report_module.comparison_report,
+        comparison_module.comparison_report,
         replace(comparison_document(3), runs=list(map(without_picture, comparison_document(3).runs))),
     ),
     "limits": (limits_module._sentence_lines, limits_document()),

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
+from taskdemo_cli.reports.terminal.comparison import comparison_report
 from taskdemo_cli.reports.terminal.documents import drawing
-from taskdemo_cli.reports.terminal.report import comparison_report
 from taskdemo_cli.reports.terminal.style import Drawing
 from taskdemo_server.contract.text import shortened
 

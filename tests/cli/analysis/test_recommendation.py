@@ -17,8 +17,8 @@ from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.recording.summary import doubted
+from taskdemo_cli.reports.terminal.comparison import recommendation_lines
 from taskdemo_cli.reports.terminal.documents import drawing
-from taskdemo_cli.reports.terminal.report import recommendation_lines
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
 

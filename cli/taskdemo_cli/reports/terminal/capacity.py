@@ -9,11 +9,10 @@ from rich.text import Text
 
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, ModeCapacity
 from taskdemo_cli.reports.scales import WIDE, rates
-from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
+from taskdemo_cli.reports.terminal.notes import note_lines, threshold_lines
 from taskdemo_cli.reports.terminal.painter import Screen
-from taskdemo_cli.reports.terminal.report import note_lines, threshold_lines
-from taskdemo_cli.reports.terminal.style import NO, YES, Glyph, Palette, cell, paragraph, row
+from taskdemo_cli.reports.terminal.style import NAME, NO, YES, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.reports.terminal.timeline import axis_text
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 

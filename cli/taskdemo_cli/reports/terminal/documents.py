@@ -9,9 +9,10 @@ from rich.text import Text
 from taskdemo_cli.documents.changes import ChangesDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.reports.terminal.capacity import capacity_report
-from taskdemo_cli.reports.terminal.diff_table import changes_report
+from taskdemo_cli.reports.terminal.changes import changes_report
+from taskdemo_cli.reports.terminal.comparison import comparison_report
 from taskdemo_cli.reports.terminal.limits import limits_report
-from taskdemo_cli.reports.terminal.report import comparison_report, run_report
+from taskdemo_cli.reports.terminal.run import run_report
 from taskdemo_cli.reports.terminal.scan import scan_report
 from taskdemo_cli.reports.terminal.style import Drawing
 

@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limit_name, limits_in
+from taskdemo_cli.reports.terminal.notes import note_lines
 from taskdemo_cli.reports.terminal.painter import Screen
-from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.style import SIGNS, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped
 from taskdemo_server.contract.text import escape

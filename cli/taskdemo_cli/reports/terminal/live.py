@@ -14,7 +14,7 @@ from rich.text import Text
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
-from taskdemo_cli.reports.terminal.comparison_table import NAME, comparison_cells, comparison_heading
+from taskdemo_cli.reports.terminal.comparison import comparison_cells, comparison_heading
 from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.run_frame import (
     answer_words,
@@ -26,7 +26,7 @@ from taskdemo_cli.reports.terminal.run_frame import (
     progress_words,
     run_lines,
 )
-from taskdemo_cli.reports.terminal.style import Palette, cell, row
+from taskdemo_cli.reports.terminal.style import NAME, Palette, cell, row
 from taskdemo_cli.units import format_count, format_seconds
 
 MOST_LINES: Final = 30

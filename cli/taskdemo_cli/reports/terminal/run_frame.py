@@ -10,9 +10,8 @@ from rich.text import Text
 from taskdemo_cli.analysis.error_words import error_words
 from taskdemo_cli.documents.run import RequestRow, TaskRow
 from taskdemo_cli.recording.live import Live, LiveRow
-from taskdemo_cli.reports.terminal.comparison_table import NAME
 from taskdemo_cli.reports.terminal.figures import progress
-from taskdemo_cli.reports.terminal.style import Glyph, Palette, cell, row
+from taskdemo_cli.reports.terminal.style import NAME, Glyph, Palette, cell, row
 from taskdemo_cli.reports.terminal.timeline import Lane, live_legend, paint, paint_pings
 from taskdemo_cli.reports.timeline import Bar
 from taskdemo_cli.units import format_count, format_seconds

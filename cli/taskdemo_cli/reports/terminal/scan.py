@@ -13,8 +13,8 @@ from taskdemo_cli.analysis.scan import TOLD, VERDICTS, Outcome, by_outcome, name
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.recording.live import Live
 from taskdemo_cli.recording.recorder import Recorder
+from taskdemo_cli.reports.terminal.notes import note_lines
 from taskdemo_cli.reports.terminal.painter import Screen
-from taskdemo_cli.reports.terminal.report import note_lines
 from taskdemo_cli.reports.terminal.run_frame import progress_cells, progress_words
 from taskdemo_cli.reports.terminal.style import SIGNS, Glyph, Palette, cell, paragraph, row
 from taskdemo_cli.stats import grouped

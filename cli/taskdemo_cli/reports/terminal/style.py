@@ -19,6 +19,8 @@ NARROWEST: Final = 40
 """The fewest columns that anything is drawn in: on a narrower terminal, lines wrap or are cropped."""
 WIDEST: Final = 120
 """Lines longer than this are hard to follow, however wide the terminal is."""
+NAME: Final = 16
+"""Columns of the name at the left of a line, such as a mode's."""
 
 
 class Palette:
