@@ -1,6 +1,6 @@
 """The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
 
-Templates do the drawing, one for runs and one for each other kind of document; this module supplies their variables.
+Templates do the drawing, one for each kind of document; this module supplies their variables.
 Every text passes through `escape()` and autoescape, and the page's Content-Security-Policy blocks all scripts and
 requests, whatever an outside text contains.
 """
@@ -8,7 +8,7 @@ requests, whatever an outside text contains.
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from heapq import nlargest
 from importlib.resources import files
@@ -47,9 +47,7 @@ from taskdemo_cli.reports.html import capacity, distribution, timeline
 from taskdemo_cli.reports.notes import notes, warm_up_words
 from taskdemo_cli.reports.timeline import first_round
 from taskdemo_cli.stats import supported
-from taskdemo_cli.units import format_bytes, format_rate, format_share
-from taskdemo_cli.units import format_count as number
-from taskdemo_cli.units import format_seconds as duration
+from taskdemo_cli.units import format_bytes, format_count, format_rate, format_seconds, format_share
 from taskdemo_server.contract import drawing
 from taskdemo_server.contract import modes as modes_registry
 from taskdemo_server.contract.modes import MODE_BY_NAME, NEEDS
@@ -96,26 +94,31 @@ def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, An
             return template("capacity.html"), {"capacity": capacity.draw(document)}
         case ScanDocument():
             return template("scan.html"), {"findings": list(told(document.endpoints))}
-        case _:
-            return template("runs.html"), _of_runs(document)
+        case RunDocument():
+            return template("run.html"), _of_runs([document])
+        case ComparisonDocument():
+            return template("comparison.html"), _of_runs(document.runs) | _of_modes(document)
 
 
-def _of_runs(document: RunDocument | ComparisonDocument) -> dict[str, Any]:
-    runs = runs_of(document)
-    groups = list(by_mode(runs).items())
-    figures = {name: {path: over_rounds(group, path) for path in TABLE} for name, group in groups}
-    intervals = (each for each in getattr(document, "intervals", ()) if each.figure in TYPICAL)
+def _of_runs(runs: Sequence[RunDocument]) -> dict[str, Any]:
+    groups = list(by_mode(runs).values())
     return {
-        "model": runs[0] if runs else None,
-        "groups": groups,
+        "rounds": max(map(len, groups), default=0),
         "timeline": timeline.draw(first_round(runs)),
-        "distribution": distribution.draw([group for _, group in groups]),
+        "distribution": distribution.draw(groups),
         "listings": [(run, _listed(run)) for run in runs],
+    }
+
+
+def _of_modes(document: ComparisonDocument) -> dict[str, Any]:
+    groups = by_mode(document.runs)
+    figures = {mode: {path: over_rounds(group, path) for path in TABLE} for mode, group in groups.items()}
+    return {
         "figures": figures,
-        "troubles": {name: troubles(group) for name, group in groups},
         "columns": [path for path in TABLE if any(one[path] is not None for one in figures.values())],
-        "intervals": {(each.mode, each.figure): each for each in intervals},
-        "cpu_share": most_computing(runs),
+        "troubles": {mode: troubles(group) for mode, group in groups.items()},
+        "intervals": {(each.mode, each.figure): each for each in document.intervals if each.figure in TYPICAL},
+        "cpu_share": most_computing(document.runs),
     }
 
 
@@ -130,14 +133,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "time": lambda value: _data(value, duration),
-        "count": lambda value: _data(value, number),
+        "time": lambda value: _data(value, format_seconds),
+        "count": lambda value: _data(value, format_count),
         "rate": lambda value: _data(value, format_rate),
         "share": lambda value: _data(value, format_share),
         "size": format_bytes,
         "figure": lambda value, path: _data(value, partial(figure_words, path)),
-        "words": duration,
-        "number": number,
+        "words": format_seconds,
+        "number": format_count,
         "rate_words": format_rate,
         "marked": _marked,
         "reason": error_words,
@@ -219,7 +222,7 @@ def _measured(key: str, value: object) -> Markup | str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return _data(value, duration if key.endswith("_s") else number)
+        return _data(value, format_seconds if key.endswith("_s") else format_count)
     return "none" if value is None else escape(str(value))
 
 
