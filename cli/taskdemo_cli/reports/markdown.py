@@ -13,9 +13,7 @@ from taskdemo_cli.documents.limits import LimitsDocument, limit_name, limits_in
 from taskdemo_cli.documents.run import RunDocument, Summary, name_of
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.reports.notes import Note, notes
-from taskdemo_cli.units import format_count as number
-from taskdemo_cli.units import format_rate
-from taskdemo_cli.units import format_seconds as duration
+from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.text import shortened
 
 NOTHING: Final = "–"  # noqa: RUF001 # an en dash is meant
@@ -87,7 +85,7 @@ def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
 def _figures(run: RunDocument) -> list[str]:
     return [
         *(NOTHING if (value := figure_of(run, path)) is None else figure_words(path, value) for path in COLUMNS),
-        ", ".join(f"{number(count)} {what}" for what, count in troubles([run]).items()) or "none",
+        ", ".join(f"{format_count(count)} {what}" for what, count in troubles([run]).items()) or "none",
     ]
 
 
@@ -132,10 +130,10 @@ def _endpoint(endpoint: EndpointRow, summary: Summary) -> list[str]:
     requests, response, others, kind = summary.requests, summary.response_s, waited(endpoint), outcome(endpoint)
     return [
         _cell(name_of_endpoint(endpoint)),
-        number(requests.total),
-        number(requests.failed),
-        duration(response.p50) if response else NOTHING,
-        duration(others) if others is not None else NOTHING,
+        format_count(requests.total),
+        format_count(requests.failed),
+        format_seconds(response.p50) if response else NOTHING,
+        format_seconds(others) if others is not None else NOTHING,
         f"**{kind}**" if kind == "blocks" else kind,
     ]
 
