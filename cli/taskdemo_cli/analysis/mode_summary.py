@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
 from taskdemo_cli.analysis.rounds import by_mode, over_rounds, whole
-from taskdemo_cli.documents.run import RequestRow, RunDocument
+from taskdemo_cli.documents.run import RequestRow, RunDocument, Summary
 from taskdemo_cli.loadgen.protocol import TOO_LATE
 from taskdemo_cli.recording.summary import BUSY_SHARE, waits_of
 from taskdemo_cli.units import format_share
@@ -35,7 +35,6 @@ QUEUED: Final = 4
 """Waiting for a processor counts as computing, up to this many times the CPU seconds."""
 SOME: Final = 0.005
 """A smaller share of computing is not worth mentioning."""
-REDIRECTS: Final = ("301", "302", "303", "307", "308")
 LONGEST_ERROR: Final = 200
 """The most characters of an error in a sentence."""
 
@@ -48,86 +47,90 @@ class ModeSummary:
 
     def __init__(self, all_runs: Sequence[RunDocument], cpu_share: float | None) -> None:
         """Summarise one or more runs of one mode, whose work computes for this share of its time, if that is known."""
-        runs = whole(all_runs)
-        first, summaries = runs[0], [run.summary for run in runs]
+        self.cut_short = next((run for run in all_runs if run.interrupted), None)
+        """The run that the user interrupted."""
+        self.runs = whole(all_runs)
+        """Those that count; they have the same settings."""
+        first, summaries = self.runs[0], [run.summary for run in self.runs]
+        self.is_partial = first.interrupted
+        """Whether the user interrupted every round."""
+        self.is_app = bool(first.app)
+        """Whether the tasks are requests to the user's own application, whose work is otherwise unknown."""
 
-        self.tasks = Counter[str]()
-        for one in summaries:
-            self.tasks.update({name: value for name, value in asdict(one.tasks).items() if isinstance(value, int)})
-        # A mode that answers one caller before the work has ended makes none wait for it. If the work of another was
-        # over first, that was by chance, as with short work and a busy server.
-        if self.tasks["answered_before_end"]:
-            self.tasks["waited_for_work"] = 0
-        self.tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
-        self.errors = sum((_failures(run) for run in runs), Counter[str]())
+        # Who waited: callers, and the bystander.
+        self.errors = sum((_failures(run) for run in self.runs), Counter[str]())
         """Without the requests that were abandoned because the user stopped."""
         self.requests = sum(s.requests.ok for s in summaries) + self.errors.total()
         self.answered = sum(s.response_s.count for s in summaries if s.response_s)
         """Requests that succeeded."""
         self.refused = sum(s.failed_s.count for s in summaries if s.failed_s)
         """Requests that were answered with an error."""
-        self.refused_median = over_rounds(runs, "failed_s.p50")
-        self.redirects = sum(s.requests.statuses.get(status, 0) for s in summaries for status in REDIRECTS)
-        late = (run.requests for run in runs if run.summary.requests.errors.get(TOO_LATE))
+        late = (run.requests for run in self.runs if run.summary.requests.errors.get(TOO_LATE))
         self.going_on = sum(is_going_on(row) for rows in late for row in rows)
         """Requests that failed because their answer had begun, but not ended in time."""
-        self.median = over_rounds(runs, "response_s.p50")
+        self.median = over_rounds(self.runs, "response_s.p50")
         """Of the answers that were not errors, like `slowest`."""
-        self.slowest = over_rounds(runs, "response_s.max")
-        self.work = over_rounds(runs, "work_s.p50")
-        """Of the tasks that finished."""
-        self.longest_work = over_rounds(runs, "work_s.max")
-        self.asked_work = first.duration_s
-        """How long the work was configured to take."""
-        self.cpu_share = cpu_share
-        self.last_ended = over_rounds(runs, "tasks.last_ended_s")
-        self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
-        self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
-        """Whether all tasks ran at the same moment, in every round."""
-        self.one_by_one = first.concurrency == 1
-        """Whether each request was sent only after the one before it was answered."""
-        self.slots = first.slots or None
-        """How many tasks the server could run at once, if it knows."""
-        self.cpus = first.environment.get("cpus")
-        self.is_app = bool(first.app)
-        """Whether the tasks are requests to the user's own application, whose work is otherwise unknown."""
-        threads = set() if first.app else {task.thread for task in first.tasks[:LOOKED_AT] if task.thread is not None}
-        self.on_loop = threads == {"event loop"}
-        """Whether all work whose thread is known ran on the event loop."""
-        self.in_threads = bool(threads) and all("worker thread" in thread for thread in threads)
-        most = self.tasks["max_parallel"]
-        self.is_bounded = not self.in_threads and self.slots is not None and most >= self.slots < self.tasks_in_a_run
-        """Whether tasks had to wait for a free process; --processes sets how many there are."""
-        self.lets_go = self.in_threads and first.summary.tasks.max_parallel > 1 and not _is_crowded(first)
-        """Whether work that ran at the same time in threads left the interpreter to others, as C code may."""
-        self.fills_interpreter = self.in_threads and not self.lets_go and _occupied(first) >= COMPUTES
-        """Whether work in threads kept the server's interpreter busy most of the time."""
-        self.error = _first_error(runs, "failed") if self.tasks["failed"] else None
-        """The error of the first task that failed, safe to show."""
-        self.loss = _first_error(runs, "lost") if self.tasks["lost"] else None
-        """Why the first lost task was lost."""
-        waits = [wait for run in runs for wait in waits_of(run.bystander)]
+        self.slowest = over_rounds(self.runs, "response_s.max")
         self.waited: float | None
         """The longest wait of a bystander, answered or not."""
         self.is_answered: bool
         """Whether that bystander was answered; if not, it waited at least that long."""
+        waits = [wait for run in self.runs for wait in waits_of(run.bystander)]
         self.waited, self.is_answered = max(waits, default=(None, True))
-        self.overhead = over_rounds(runs, "client.overhead_s")
+
+        # For what they waited: the tasks and their work.
+        self.tasks = _counted(summaries)
+        self.tasks_in_a_run = max(s.tasks.accepted for s in summaries)
+        self.all_at_once = all(s.tasks.max_parallel == s.tasks.accepted for s in summaries)
+        """Whether all tasks ran at the same moment, in every round."""
+        self.error = _first_error(self.runs, "failed") if self.tasks["failed"] else None
+        """The error of the first task that failed, safe to show."""
+        self.loss = _first_error(self.runs, "lost") if self.tasks["lost"] else None
+        """Why the first lost task was lost."""
+        self.last_ended = over_rounds(self.runs, "tasks.last_ended_s")
+        self.work = over_rounds(self.runs, "work_s.p50")
+        """Of the tasks that finished."""
+        self.cpu_share = cpu_share
+
+        # Where the work ran.
+        threads = set() if first.app else {task.thread for task in first.tasks[:LOOKED_AT] if task.thread is not None}
+        in_threads = bool(threads) and all("worker thread" in thread for thread in threads)
+        self.on_loop = threads == {"event loop"}
+        """Whether all work whose thread is known ran on the event loop."""
+        self.slots = first.slots or None
+        """How many tasks the server could run at once, if it knows."""
+        most = self.tasks["max_parallel"]
+        self.is_bounded = not in_threads and self.slots is not None and most >= self.slots < self.tasks_in_a_run
+        """Whether tasks had to wait for a free process; --processes sets how many there are."""
+        self.lets_go = in_threads and first.summary.tasks.max_parallel > 1 and not _is_crowded(first)
+        """Whether work that ran at the same time in threads left the interpreter to others, as C code may."""
+        self.fills_interpreter = in_threads and not self.lets_go and _occupied(first) >= COMPUTES
+        """Whether work in threads kept the server's interpreter busy most of the time."""
+
+        # How far to trust it.
+        overhead = over_rounds(self.runs, "client.overhead_s")
         is_doubted = any(s.client.trusted is False for s in summaries)
-        self.clients_share = self.overhead / self.median if is_doubted and self.overhead and self.median else 0.0
+        self.clients_share = overhead / self.median if is_doubted and overhead and self.median else 0.0
         """The client's own share of the median response, if that is in doubt; else 0."""
         self.is_client_busy = any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries)
         self.is_clients = self.clients_share >= MOSTLY or self.is_client_busy
         """Whether response times say more about the client than about the server."""
-        self.is_partial = any(run.interrupted for run in runs)
-        """Whether the user interrupted every round."""
-        self.cut_short = next((run for run in all_runs if run.interrupted), None)
-        """The run that the user interrupted."""
 
     @property
     def computes(self) -> bool:
         """Whether the work is known to compute rather than wait."""
         return self.cpu_share is not None and self.cpu_share >= COMPUTES
+
+
+def _counted(summaries: Sequence[Summary]) -> Counter[str]:
+    """Return the counts of all tasks, by the names of `TaskCounts`."""
+    tasks = sum((Counter(asdict(replace(one.tasks, last_ended_s=0))) for one in summaries), Counter[str]())
+    # A mode that answers one caller before the work has ended makes none wait for it. If the work of another was
+    # over first, that was by chance, as with short work and a busy server.
+    if tasks["answered_before_end"]:
+        tasks["waited_for_work"] = 0
+    tasks["max_parallel"] = max(summary.tasks.max_parallel for summary in summaries)
+    return tasks
 
 
 def _worked(run: RunDocument) -> Iterator[tuple[float, float, float]]:

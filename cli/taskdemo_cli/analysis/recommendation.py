@@ -139,10 +139,9 @@ class _Choice:
         }
         """Of a bystander, answered or not; at least as long as work that blocks the loop."""
         self._ended = {mode: one.last_ended or 0.0 for mode, one in good.items()}
-        self._work = {mode: one.work or 0.0 for mode, one in good.items()}
         least = min((one.waited for one in good.values() if one.waited is not None), default=0.0)
         self._bearable = max(HELD_UP_S, NOISE * min(least, HELD_UP_S))
-        self._is_quick = min(self._work.values(), default=0.0) < QUICK_S
+        self._is_quick = min((one.work or 0.0 for one in good.values()), default=0.0) < QUICK_S
 
     def _holds_the_loop(self, mode: str) -> bool:
         """Return whether the work blocks the event loop for as long as it takes, whenever the bystanders came."""
@@ -207,7 +206,7 @@ class _Choice:
         yield from self._failed(chosen)
         waited = format_seconds(summary.median or 0.0)
         beside = "" if summary.waited is None else f", {BYSTANDER} at most {format_seconds(summary.waited)}"
-        took = format_seconds(self._work[chosen])
+        took = format_seconds(summary.work or 0.0)
         if chosen in WAITING and self._is_quick:
             yield (
                 f"The work takes {took}, short enough for callers to wait and learn whether it succeeded: half of "

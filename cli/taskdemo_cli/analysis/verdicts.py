@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S, LONGEST_ERROR, MOSTLY, ModeSummary, summaries
-from taskdemo_cli.analysis.rounds import by_mode, intervals, reference_of
+from taskdemo_cli.analysis.rounds import by_mode, intervals, over_rounds, reference_of
 from taskdemo_cli.documents.comparison import ComparisonDocument, Verdict
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
@@ -28,6 +28,7 @@ AT_ONCE: Final = 100.0
 """From this factor on, a caller was answered at once, and how many times sooner says nothing more."""
 TELLING_S: Final = 0.01
 """Work that takes less explains no waiting."""
+REDIRECTS: Final = ("301", "302", "303", "307", "308")
 SHARED: Final = "computes in threads, which share one interpreter with the server"
 
 
@@ -40,24 +41,19 @@ def comparison(runs: Sequence[RunDocument], **given: Any) -> ComparisonDocument:
     """Return the comparison of one or more runs, with its intervals and verdicts; `given`: its other fields."""
     measured = summaries(runs)
     reference = reference_of(list(measured))
-    over_rounds = intervals(runs, reference)
-    within_noise = {
-        entry.mode: entry.difference.within_noise
-        for entry in over_rounds
-        if entry.figure == "response_s.p50" and entry.difference
-    }
+    found = intervals(runs, reference)
+    medians = [one for one in found if one.figure == "response_s.p50"]
+    within_noise = {one.mode: one.difference.within_noise for one in medians if one.difference}
     verdicts = []
     for mode, summary in measured.items():
-        clauses: Iterable[str] = ()
-        if mode != reference:
-            clauses = _against(summary, measured[reference], reference, within_noise.get(mode))
+        clauses = _against(summary, measured[reference], reference, within_noise.get(mode))
         verdicts.append(Verdict(mode=mode, text=_text(summary, clauses), short=_short(summary)))
     return ComparisonDocument(
         reference=reference,
         rounds=max(len(group) for group in by_mode(runs).values()),
         runs=list(runs),
         verdicts=verdicts,
-        intervals=over_rounds,
+        intervals=found,
         **given,
     )
 
@@ -121,7 +117,7 @@ def _stopped(run: RunDocument) -> str:
 def _clients_part(mode: ModeSummary) -> Iterator[str]:
     share = mode.clients_share
     if share > TRUSTED_SHARE:
-        own = f"a server that does nothing answers this client in {format_seconds(mode.overhead or 0.0)}"
+        own = f"a server that does nothing answers this client in {format_seconds(share * (mode.median or 0.0))}"
         whose = ", so it measures the client more than the server" if share >= MOSTLY else ""
         much = f"{format_share(share)} of" if share <= 1 else "longer than"  # other load on the machine slowed it
         yield f"{own}, {much} the median response{whose}"
@@ -163,14 +159,15 @@ def _own_work(mode: ModeSummary) -> str:
 
 
 def _is_queue(mode: ModeSummary) -> bool:
-    took_long = mode.slowest is not None and mode.slowest > QUEUED * (mode.longest_work or mode.slowest)
-    return took_long and not mode.all_at_once
+    longest_work = over_rounds(mode.runs, "work_s.max")
+    took_long = longest_work and (mode.slowest or 0.0) > QUEUED * longest_work
+    return bool(took_long) and not mode.all_at_once
 
 
 def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise: bool | None) -> Iterator[str]:
-    if not mode.median or not reference.median or reference.is_clients or _failure(reference):
+    if mode is reference or not mode.median or not reference.median or mode.is_partial or reference.is_partial:
         return
-    if mode.is_partial or reference.is_partial:
+    if reference.is_clients or _failure(reference):
         return
     factor = reference.median / mode.median
     if within_noise:
@@ -193,16 +190,17 @@ def _times(factor: float) -> str:
 
 
 def _at_once(mode: ModeSummary) -> Iterator[str]:
-    most, tasks = mode.tasks["max_parallel"], mode.tasks_in_a_run
-    if mode.asked_work and mode.work and mode.work > STRETCHED * mode.asked_work:
+    most, tasks, asked = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.runs[0].duration_s
+    if asked and mode.work and mode.work > STRETCHED * asked:
         because = f", because it {SHARED}" if mode.fills_interpreter and most > 1 else ""
-        yield f"work of {format_seconds(mode.asked_work)} took {format_seconds(mode.work)}{because}"
+        yield f"work of {format_seconds(asked)} took {format_seconds(mode.work)}{because}"
     elif mode.fills_interpreter and (mode.waited or 0.0) >= HELD_UP_S:
         yield f"the work {SHARED}"
     if tasks < 2 or most < 1 or mode.is_app:
         return
     if most == 1:
-        stuck = mode.on_loop and not mode.one_by_one and (mode.waited or 0.0) >= max((mode.work or 0.0) / 2, HELD_UP_S)
+        together = mode.runs[0].concurrency != 1  # otherwise each was sent after the answer to the one before it
+        stuck = mode.on_loop and together and (mode.waited or 0.0) >= max((mode.work or 0.0) / 2, HELD_UP_S)
         yield "the work ran one at a time" + (": it never awaits, so it blocks the event loop" if stuck else "")
     elif mode.all_at_once:
         yield f"{format_all(tasks)} ran at once"
@@ -214,7 +212,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
 
 def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     """Return how many tasks ran at a time: the number of processes, not the mode, made the last one late."""
-    per_cpu = ", one per CPU" if mode.slots == mode.cpus and not brief else ""
+    per_cpu = ", one per CPU" if mode.slots == mode.runs[0].environment.get("cpus") and not brief else ""
     helps = not mode.computes and mode.tasks_in_a_run <= LARGEST_POOL
     more = f" (--processes {mode.tasks_in_a_run} runs all at once)" if helps else ""
     return f"{mode.slots:,} at a time{per_cpu}{more}"
@@ -247,8 +245,9 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
     if mode.errors:
         failed = f"{mode.errors.total():,} of {format_count(mode.requests, 'request')} failed"
         yield failed if brief else f"{failed} ({_errors(mode)})"
-    if mode.redirects and not mode.is_app:  # an application's endpoint has its own sentence on that
-        yield f"{mode.redirects:,} of {format_count(mode.requests, 'request')} led to a redirect, which is not followed"
+    redirects = sum(run.summary.requests.statuses.get(status, 0) for run in mode.runs for status in REDIRECTS)
+    if redirects and not mode.is_app:  # an application's endpoint has its own sentence on that
+        yield f"{redirects:,} of {format_count(mode.requests, 'request')} led to a redirect, which is not followed"
     tasks = mode.tasks["accepted"]
     error = f" ({mode.error})" if mode.error and not brief else ""
     loss = f" ({mode.loss})" if mode.loss and not brief else ""
@@ -284,9 +283,9 @@ def _errors(mode: ModeSummary) -> str:
     if others := mode.errors.total() - sum(count for _, count in mode.errors.most_common(3)):
         kinds.append(f"{others:,} of other kinds")
     told = ", ".join(kinds)
-    if mode.refused_median is not None:
+    if (median := over_rounds(mode.runs, "failed_s.p50")) is not None:
         which = "the failed answer took" if mode.refused == 1 else "median of these answers"
-        told += f"; {which} {format_seconds(mode.refused_median)}"
+        told += f"; {which} {format_seconds(median)}"
     if mode.going_on and not mode.is_app:  # an application's endpoint has its own sentence on that
         told += f"; {format_were(mode.going_on, 'answer')} still being sent, as with a stream"
     return told
