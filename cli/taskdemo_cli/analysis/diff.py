@@ -23,14 +23,12 @@ SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency",
 def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | ComparisonDocument) -> ChangesDocument:
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
     olds, news = ({mode: whole(runs) for mode, runs in by_mode(runs_of(document)).items()} for document in (old, new))
-    alone: list[str] = []
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
+    alone = [f"{mode} is only in the old result" for mode in olds if mode not in news]
+    alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
     if not pairs and len(olds) == len(news) == 1:
         (one,), (other,) = olds, news
-        pairs = [(f"{one} -> {other}", olds[one], news[other])]
-    else:
-        alone += [f"{mode} is only in the old result" for mode in olds if mode not in news]
-        alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
+        pairs, alone = [(f"{one} -> {other}", olds[one], news[other])], []
     return ChangesDocument(
         changes=[change for pair in pairs for change in _changes(pair)],
         remarks=[*_obstacles(pairs), *alone],
@@ -42,17 +40,13 @@ Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
 
 def _obstacles(pairs: Sequence[Pair]) -> list[str]:
     """Return why these results cannot be compared: runs that did not go well, or different settings."""
-    return [*_not_whole(pairs), *_other_settings(pairs)]
-
-
-def _not_whole(pairs: Sequence[Pair]) -> list[str]:
-    """Return which results are not of complete runs that went well: their times are not those of the work."""
-    return [
+    not_whole = [  # their times are not those of the work
         f"{mode}: the {which} result {flaw}, so the two are not compared."
         for mode, *sides in pairs
         for which, runs in zip(("old", "new"), sides, strict=True)
         if (flaw := _flaw(runs))
     ]
+    return [*not_whole, *_other_settings(pairs)]
 
 
 def _flaw(runs: Sequence[RunDocument]) -> str:
