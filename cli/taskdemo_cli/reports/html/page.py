@@ -1,6 +1,6 @@
 """The report as one page that needs no network, no script and no other file. Draws a document and computes no figure.
 
-Templates do the drawing, one for each kind of document; this module supplies their variables.
+Templates do the drawing, one for each kind of document and named after it; this module supplies their variables.
 Every text passes through `escape()` and autoescape, and the page's Content-Security-Policy blocks all scripts and
 requests, whatever an outside text contains.
 """
@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 import markupsafe
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taskdemo_cli.analysis.error_words import error_words, errors_in_words
@@ -72,7 +72,7 @@ UNIT: Final = re.compile(r"(?<=\d) (?=(?:µs|ms|s)\b|%)")
 def page(document: AnyDocument) -> Iterator[str]:
     """Yield the report of a document as HTML, in pieces."""
     style = drawing.STYLE + files("taskdemo_cli.reports.html").joinpath("report.css").read_text(encoding="utf-8")
-    template, figures = _template_and_figures(document)
+    template = _environment().get_template(f"{document.kind}.html")
     yield from template.generate(
         document=document,
         style=Markup(style),  # noqa: S704 # files of our own
@@ -80,24 +80,23 @@ def page(document: AnyDocument) -> Iterator[str]:
         started_at=next((run.started_at for run in runs_of(document)), getattr(document, "started_at", "")),
         thresholds=getattr(document, "thresholds", ()),
         notes=list(notes(document)),
-        **figures,
+        **_of(document),
     )
 
 
-def _template_and_figures(document: AnyDocument) -> tuple[Template, dict[str, Any]]:
-    """Return the template of a document, and the variables that only this template needs."""
-    template = _environment().get_template
+def _of(document: AnyDocument) -> dict[str, Any]:
+    """Return the variables that only the template of such a document needs."""
     match document:
         case LimitsDocument():
-            return template("limits.html"), {"limit_names": limits_in(document.modes)}
+            return {"limit_names": limits_in(document.modes)}
         case CapacityDocument():
-            return template("capacity.html"), {"capacity": capacity.draw(document)}
+            return {"capacity": capacity.draw(document)}
         case ScanDocument():
-            return template("scan.html"), {"findings": list(told(document.endpoints))}
+            return {"findings": list(told(document.endpoints))}
         case RunDocument():
-            return template("run.html"), _of_runs([document])
+            return _of_runs([document])
         case ComparisonDocument():
-            return template("comparison.html"), _of_runs(document.runs) | _of_modes(document)
+            return _of_runs(document.runs) | _of_modes(document)
 
 
 def _of_runs(runs: Sequence[RunDocument]) -> dict[str, Any]:
