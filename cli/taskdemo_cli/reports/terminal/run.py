@@ -86,11 +86,10 @@ def _failed_words(requests: RequestCounts) -> str:
 
 
 def _task_words(tasks: TaskCounts) -> str:
-    states = [state for state in STATES if getattr(tasks, state)]
     words = [
         f"{format_count(tasks.accepted)} accepted",
         f"{format_count(tasks.finished)} finished",
-        *(f"{format_count(getattr(tasks, state))} {state}" for state in states),
+        *(f"{format_count(count)} {state}" for state in STATES if (count := getattr(tasks, state))),
     ]
     if tasks.begun > tasks.accepted:
         words.append(f"begun {format_count(tasks.begun)} times")
