@@ -48,7 +48,7 @@ from taskdemo_cli.reports.terminal.documents import drawing
 from taskdemo_cli.reports.terminal.limits import figure
 from taskdemo_cli.reports.terminal.live import RunScreen
 from taskdemo_cli.reports.terminal.style import Drawing, Palette
-from taskdemo_server.contract.modes import DEFAULT_MODES, MODES
+from taskdemo_server.contract.modes import DEFAULT_MODES, MODES, QUESTIONS
 
 WIDTHS = (60, 80, 120)
 
@@ -214,6 +214,13 @@ def test_a_figure_is_whole_or_not_there_at_any_width(name: str) -> None:
 def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) -> None:
     for report in (drawing(background_run()), drawing(comparison_document())):
         assert "background" in printed(report, columns)
+
+
+def test_all_answers_to_the_five_questions_stand_in_one_column_on_a_terminal_of_80() -> None:
+    lines = [line.partition("?") for line in printed(recommended(), 80).splitlines()]
+    rows = [(question, answers) for question, mark, answers in lines if question + mark in dict(QUESTIONS)]
+    assert len(rows) == len(QUESTIONS)
+    assert len({len(question) + len(answers) - len(answers.lstrip()) for question, answers in rows}) == 1
 
 
 def test_of_many_endpoints_that_share_a_sentence_the_first_are_named_and_the_others_counted() -> None:
