@@ -26,12 +26,13 @@ def refuse(sentence: str) -> int:
     return COULD_NOT_RUN
 
 
-def send_nowhere(stream: TextIO) -> None:
-    """Discard what is buffered for a stream whose reader, terminal or disk accepts no more, and what follows.
+def send_nowhere(stream: TextIO | int) -> None:
+    """Discard what is buffered for a stream, or is written to a descriptor, and what follows; reading it finds nothing.
 
-    Otherwise Python would try to write it again at exit, fail, and turn the exit code into 120.
+    If a stream's reader, terminal or disk accepts no more, Python would otherwise try to write it again at exit, fail,
+    and turn the exit code into 120.
     """
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, stream if isinstance(stream, int) else stream.fileno())
         os.close(nowhere)

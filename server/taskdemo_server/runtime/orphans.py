@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from taskdemo_server.contract.stderr import send_nowhere
+
 _LOOK_EVERY_S: Final = 0.25
 _MOST_LOOKS: Final = 20
 cleanups: Final[list[Callable[[], None]]] = []
@@ -22,9 +24,7 @@ def end_with_starter(before: Callable[[], None] = lambda: None) -> None:
     would answer an `input()` in the user's code, which would read what is meant for this process.
     """
     lifeline = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    send_nowhere(0)
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -110,9 +110,7 @@ def _is_in_group(pid: int) -> bool:
 def end(code: int) -> NoReturn:
     """End this process at once with `code`, and its children with it. Nothing is finished or flushed."""
     try:
-        # Other threads may complain when their children end; nobody needs to read that.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
+        send_nowhere(2)  # other threads may complain when their children end; nobody needs to read that
         for cleanup in cleanups:
             cleanup()
         for child in multiprocessing.active_children():
