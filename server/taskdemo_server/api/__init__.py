@@ -12,6 +12,8 @@ from taskdemo_server.api.state import Refusal, State, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, OWN_PATHS, VERSION
 
+_EVERYWHERE: Final = (ping.router, health.router, tasks.router, events.router, live.router)
+"""What makes the routes that stand beside a page and beside the user's own application."""
 _REFUSED: Final = refusal(403, "The server is not known by that name, or the request comes from another page.")
 _TOKEN_NEEDED: Final = refusal(401, "The server's token is missing or wrong.")
 _OF_A_PAGE: Final[dict[int | str, dict[str, Any]]] = {
@@ -38,22 +40,22 @@ def beside(own: ASGIApp, is_own: Callable[[str], bool], application: ASGIApp) ->
     return serve
 
 
-def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str], bool]]:
-    """Return the application that serves taskdemo's own paths, and the predicate of these paths.
+def create_api_of_app(state: State, application: ASGIApp) -> tuple[FastAPI, Callable[[str], bool]]:
+    """Return what serves taskdemo's own paths beside the user's own application, and the predicate of these paths."""
+    api = FastAPI(openapi_url=None)
+    for one in (*[make(state) for make in _EVERYWHERE], openapi.router(application)):
+        api.include_router(one, prefix=OWN_PATHS)
+    return api, lambda path: path.startswith(OWN_PATHS)
 
-    It also documents the routes of a page, which the page itself serves.
-    """
+
+def create_api_of_page(state: State, page: FastAPI) -> tuple[FastAPI, Callable[[str], bool]]:
+    """Return the same for a page; its documentation includes the page's own routes, which the page serves."""
     settings = state.settings
-    routers = [make(state) for make in (ping.router, health.router, tasks.router, events.router, live.router)]
+    routers = [make(state) for make in (*_EVERYWHERE, events.reports)]
     if settings.step_log is not None:
         from taskdemo_server.limits.endpoints import router
 
         routers.append(router(state))
-    if settings.app is not None:
-        api = FastAPI(openapi_url=None)
-        for one in (*routers, openapi.router(application)):
-            api.include_router(one, prefix=OWN_PATHS)
-        return api, lambda path: path.startswith(OWN_PATHS)
     mode = MODE_BY_NAME[settings.mode]
     api = FastAPI(
         title=f"taskdemo: {mode.name}",
@@ -69,6 +71,6 @@ def create_api(state: State, application: Any) -> tuple[FastAPI, Callable[[str],
     may_fail = settings.work not in BUILT_IN_WORKS and not mode.answers_first
     documented = APIRouter(responses=_OF_A_PAGE | _FAILED if may_fail else _OF_A_PAGE)
     # Only the page's endpoint: what FastAPI adds to every application (/docs, /redoc, ...) is served here, or as 404.
-    documented.include_router(APIRouter(routes=[route for route in application.routes if isinstance(route, APIRoute)]))
+    documented.include_router(APIRouter(routes=[route for route in page.routes if isinstance(route, APIRoute)]))
     api.include_router(documented)
     return api, lambda path: path.removeprefix("/").partition("/")[0] in paths

@@ -27,10 +27,8 @@ _LONGEST_WAY_S: Final = 60.0
 
 
 def router(state: State) -> APIRouter:
-    """Return the routes."""
+    """Return the route of those who follow the journal."""
     routes, journal = APIRouter(), state.tracking.journal
-    ahead: dict[tuple[str, str], float] = {}
-    """Seconds by which a reporting machine's monotonic clock is ahead of ours, by its address and host name."""
 
     @routes.get(
         "/events",
@@ -48,8 +46,14 @@ def router(state: State) -> APIRouter:
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    if state.settings.app is not None:
-        return routes
+    return routes
+
+
+def reports(state: State) -> APIRouter:
+    """Return the route of the workers of a page's engine."""
+    routes = APIRouter()
+    ahead: dict[tuple[str, str], float] = {}
+    """Seconds by which a reporting machine's monotonic clock is ahead of ours, by its address and host name."""
 
     @routes.post(
         "/events",
@@ -80,7 +84,7 @@ def router(state: State) -> APIRouter:
             starts = task.starts if (task := state.index.find(event.id)) and event.state != "started" else []
             begun = [one.clock for one in starts if (one.host, one.pid) == (event.host, event.pid)]
             at = max([event.clock - ahead[machine], *begun])
-            journal.write(replace(event, clock=at).to_line())
+            state.tracking.journal.write(replace(event, clock=at).to_line())
         return {"taken": len(taken)}
 
     return routes

@@ -73,7 +73,7 @@ def router(state: State) -> APIRouter:
             "duration_s": settings.duration,
             "threads": settings.threads,
             "workers": settings.workers,
-            "slots": slots(settings),
+            "slots": state.slots,
             "pid": os.getpid(),
             "broker": without_password(settings.broker) if settings.broker else None,
             "journal": settings.journal,
@@ -89,8 +89,8 @@ def router(state: State) -> APIRouter:
 
 
 def slots(settings: Settings) -> int | None:
-    """Return how many works can run at once; None if that is unknown, or if the event loop runs them all."""
-    runs = MODE_BY_NAME[settings.mode].runs if settings.app is None else None
+    """Return how many works a page can run at once, as `State.slots` says."""
+    runs = MODE_BY_NAME[settings.mode].runs
     if runs == "thread":
         return settings.threads * settings.workers
     if runs == "process":

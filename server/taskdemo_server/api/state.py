@@ -6,6 +6,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
+from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.journal.index import Index
 from taskdemo_server.tracking import Tracking
@@ -29,7 +30,9 @@ class State:
     settings: Settings
     index: Index
     tracking: Tracking[Any]
-    cancel: Callable[[str, str | None], bool]
-    """Cancels a task, given its id and the engine's id for it; returns False if it cannot be cancelled."""
+    cancel: Callable[[TaskRecord], str | None]
+    """Cancels a task, or returns why it cannot be cancelled."""
+    slots: int | None = None
+    """How many works can run at once; None if that is unknown, or if the event loop runs them all."""
     has_worker: Callable[[], bool | None] | None = None
     """Asks whether a worker answers on an external broker; takes about a second if none does."""

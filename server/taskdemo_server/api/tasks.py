@@ -1,7 +1,6 @@
 """GET /tasks, GET and DELETE /tasks/{id}: the state of the tasks, and cancelling where the engine itself can."""
 
 import asyncio
-import os
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Response
@@ -9,8 +8,6 @@ from typing_extensions import TypedDict  # pydantic wants this one on Python 3.1
 
 from taskdemo_server.api.state import State, refusal
 from taskdemo_server.contract.events import ENDED, TaskRecord
-from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import Settings
 
 
 class TaskView(TypedDict):
@@ -67,20 +64,11 @@ def router(state: State) -> APIRouter:
         record = await record_of(task_id)
         if record.state in ENDED:
             raise HTTPException(409, f"The task has ended: it is {record.state}.")
-        if not await asyncio.to_thread(state.cancel, task_id, record.ref):
-            raise HTTPException(409, _why_not_cancelled(record, state.settings))
+        if why_not := await asyncio.to_thread(state.cancel, record):
+            raise HTTPException(409, why_not)
         return _view(await record_of(task_id))
 
     return routes
-
-
-def _why_not_cancelled(record: TaskRecord, settings: Settings) -> str:
-    mode = MODE_BY_NAME.get(settings.mode)
-    if mode is None:
-        return "A request cannot be cancelled from outside."
-    if mode.runs == "process" and record.accepted is not None and record.accepted.pid != os.getpid():
-        return f"Another of the {settings.workers} server processes took the task, and only that one can cancel it."
-    return mode.cannot_cancel
 
 
 def _view(record: TaskRecord) -> TaskView:

@@ -15,7 +15,6 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import anyio.to_thread
@@ -24,7 +23,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from taskdemo_server.access import Access
-from taskdemo_server.api import beside, create_api
+from taskdemo_server.api import beside, create_api_of_app, create_api_of_page, health
 from taskdemo_server.api.state import State
 from taskdemo_server.contract.events import TaskRecord
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
@@ -170,8 +169,11 @@ class PageServer(Server):
         if mode.runs in {"process", "worker"}:
             index = Index(journal, on_end=close)
             threading.Thread(target=_follow, args=(index,), name="follower", daemon=True).start()
-        state = State(settings, index, tracking, _cancel(mode, engine), has_worker)
-        api, is_own = create_api(state, page)
+        if mode.runs == "process":
+            pools.follow_submits()
+        cancel = functools.partial(_cancel, settings, mode, engine)
+        state = State(settings, index, tracking, cancel, health.slots(settings), has_worker)
+        api, is_own = create_api_of_page(state, page)
         served = Access(beside(api, is_own, tracking), settings)
         super().__init__(listener, inbox, tracking, served, websockets=False)
         self._threads = settings.threads
@@ -195,8 +197,8 @@ class AppServer(Server):
         self.requests = Requests(behind_proxy, journal, place, Reader(settings.folder or "."))
         follow_background_tasks()
         follow_threads()
-        state = State(settings, Index(journal), self.requests, cancel=lambda _task_id, _ref: False)
-        api, is_own = create_api(state, app)
+        state = State(settings, Index(journal), self.requests, lambda _: "A request cannot be cancelled from outside.")
+        api, is_own = create_api_of_app(state, app)
         served = beside(Access(api, settings), is_own, self.requests)
         super().__init__(listener, inbox, self.requests, served, websockets=True)
 
@@ -213,9 +215,10 @@ def _follow(index: Index) -> None:
         time.sleep(_FOLLOW_EVERY_S)
 
 
-def _cancel(mode: Mode, engine: base.EngineModule | None) -> Callable[[str, str | None], bool]:
-    if engine is not None:
-        return lambda _task_id, ref: ref is not None and engine.cancel(ref)
-    if mode.runs == "process":
-        pools.follow_submits()
-    return lambda task_id, _ref: pools.cancel(task_id)
+def _cancel(settings: Settings, mode: Mode, engine: base.EngineModule | None, task: TaskRecord) -> str | None:
+    """Cancel a task of a page, or return why it cannot be cancelled."""
+    if pools.cancel(task.id) if engine is None else task.ref is not None and engine.cancel(task.ref):
+        return None
+    if mode.runs == "process" and task.accepted is not None and task.accepted.pid != os.getpid():
+        return f"Another of the {settings.workers} server processes took the task, and only that one can cancel it."
+    return mode.cannot_cancel

@@ -22,7 +22,7 @@ from typing import Final, NoReturn, TypeAlias
 from taskdemo_server.access import is_loopback
 from taskdemo_server.contract.events import Place, TaskRecord
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, CUT_OFF, Settings
 from taskdemo_server.contract.stderr import COULD_NOT_RUN, complain, refuse
 from taskdemo_server.contract.text import escape, shortened
@@ -73,6 +73,8 @@ def _serve_page(settings: Settings) -> int:
     claims.check(settings)
     listener = _listen(settings.host, settings.port)
     supervisor = Supervisor(settings, listener, inbox)
+    if mode.engine is not None:
+        supervisor.follow(mode.engine)
     if settings.workers == 1:
         crew: PageServer | Processes = PageServer(settings, listener, inbox, supervisor.console)
     else:
@@ -136,21 +138,21 @@ class Supervisor:
         self._waited_for: list[str] = []
         """The ids of the tasks that were unfinished when the server was told to end."""
         self._children: Children | None = None
-        engine = MODE_BY_NAME[settings.mode].engine if settings.app is None else None
         self._index = Index(self._journal)
         if lost := self._lose_what_the_dead_left():
             self.console.say(say.left_behind(lost))
         if not settings.shares_broker:  # From here on, only this server's own tasks count.
             self._index = Index(self._journal, self._journal.size())
-        if engine is None:
-            return
-        module = base.load(engine)
+
+    def follow(self, engine: Engine) -> None:
+        """Start the engine's broker and worker if they are private, and from now on follow what it does with tasks."""
+        settings, module = self.settings, base.load(engine)
         if settings.shares_broker:
             worker = say.worker_command(settings, self._url)
             follow_results(module, self._index, settings.mode, engine.begins_within_s, worker)
         else:
             self.console.say(f"Starting {settings.mode}'s broker and worker, which takes some seconds.\n")
-            self._children = Children(settings, engine, self._index.ended, lambda news: inbox.put((news, 0)))
+            self._children = Children(settings, engine, self._index.ended, lambda news: self._inbox.put((news, 0)))
         if self._children is not None or module.REDELIVERED_AFTER_S is None:
             follow_deaths(module, self._index, settings.mode, settings.longest_s, self._children)
 
