@@ -10,7 +10,7 @@ from typing import Any
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
-from taskdemo_server.contract.app_folder import found_in_folder
+from taskdemo_server.contract.app_location import found_in_folder
 from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, LARGEST_POOL
 from taskdemo_server.contract.text import shortened

@@ -9,7 +9,6 @@ import linecache
 import logging.config
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
@@ -19,29 +18,17 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from taskdemo_server.contract import import_string
-from taskdemo_server.contract.app_folder import DEFAULT_FILES, found_in_folder
+from taskdemo_server.contract.app_location import DEFAULT_FILES, OPTION, locate
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.text import error_text, shortened
 from taskdemo_server.runtime.console import LOGGING
 from taskdemo_server.work import task_output
 from taskdemo_server.work.user_function import by_place, takes
 
-OPTION: Final = "--app"
 FIRST_NAMES: Final = ("app", "api", "application", "asgi")
 _OF_ASGI: Final = ("scope", "receive", "send")
 _SERVED: Final = re.compile(r"""uvicorn\.run\(\s*(?:app\s*=\s*)?["']([\w.]+:\w+)""")
 """In a file that only starts another module's application: what it passes to uvicorn."""
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where an application is: a name in a module, or None to search it; and the folder to import the module from."""
-
-    module: str
-    name: str | None
-    folder: Path
-    file: Path | None = None
-    """The file that was named; None if a module was."""
 
 
 def find_application(text: str, folder: str | None) -> ASGIApp:
@@ -80,32 +67,6 @@ def _uvicorn_refused(why: str) -> Iterator[None]:
         uvicorn.run = serve
 
 
-def locate(text: str, folder: Path) -> Location:
-    """Return where an application is; `text` is a file, a folder or a module, each maybe with `:name`, or empty.
-
-    Raises UnusableError if there is no such file.
-    """
-    text, folder = found_in_folder(OPTION, text, folder)
-    where, _, name = text.partition(":")
-    name = name.removesuffix("()")
-    if name and not all(part.isidentifier() for part in name.split(".")):
-        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: after the colon it takes a Python name")
-    path = folder / where
-    if path.is_file() or where.endswith(".py") or "/" in where:
-        if path.is_dir():
-            path /= "__init__.py"
-        if not path.is_file():
-            raise UnusableError(f"{OPTION} {text}: there is no file {shortened(str(path), 200)}")
-        return _of_file(path.resolve(), name or None)
-    if where == "__main__":
-        raise UnusableError(f"{OPTION} {text}: __main__ is taskdemo itself; name the file that the application is in")
-    if not all(part.isidentifier() for part in where.split(".")):
-        raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, both Python names")
-    top = where.partition(".")[0]
-    places = (one for one in (folder, folder / "src") if import_string.has(one, top))
-    return Location(where, name or None, next(places, folder))
-
-
 def application_of(found: Any, text: str) -> ASGIApp:
     """Return the ASGI application that `found` is, or returns when called. Raises UnusableError if it is neither."""
     if not callable(found):
@@ -127,18 +88,6 @@ def application_of(found: Any, text: str) -> ASGIApp:
         what = _what_it_is(made) if callable(made) else f"that is {shortened(repr(made), 60)}, not an ASGI application"
         raise UnusableError(f"{OPTION} {text}: called, it returns something else: {what}")
     return made  # type: ignore[no-any-return]  # as far as its signature tells
-
-
-def _of_file(path: Path, name: str | None) -> Location:
-    """Return the location of a file's module: each folder above it with an __init__.py is a package."""
-    parts = [] if path.stem == "__init__" else [path.stem]
-    folder = path.parent
-    while folder.joinpath("__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    if not all(part.isidentifier() for part in parts):
-        raise UnusableError(f"{OPTION} {path.name}: Python cannot import a file with that name; rename it")
-    return Location(".".join(parts), name, folder, path)
 
 
 def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:

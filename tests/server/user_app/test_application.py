@@ -15,8 +15,9 @@ from starlette.routing import Route, WebSocketRoute
 
 from servers import Start, refusal
 from taskdemo_server.api import openapi
+from taskdemo_server.contract.app_location import Location, locate
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.user_app.application import Location, _search, application_of, locate
+from taskdemo_server.user_app.application import _search, application_of
 
 FASTAPI = FastAPI()
 
