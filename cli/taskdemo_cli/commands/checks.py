@@ -74,7 +74,7 @@ def app(option: str, text: str) -> str:
         )
     here = pathlib.Path(folder_of(text) or ".")
     try:
-        found, folder = found_in_folder(option, text, here)
+        found, folder = found_in_folder(text, here)
     except import_string.UnusableError as error:
         raise UserError(str(error)) from None
     return found if folder.samefile(here) else text

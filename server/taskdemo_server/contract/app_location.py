@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from taskdemo_server.contract.import_string import UnusableError, has
+from taskdemo_server.contract.import_string import UnusableError, has, is_dotted
 from taskdemo_server.contract.text import error_text, shortened
 
 OPTION: Final = "--app"
@@ -29,10 +29,10 @@ def locate(text: str, folder: Path) -> Location:
 
     Raises UnusableError if there is no such file.
     """
-    text, folder = found_in_folder(OPTION, text, folder)
+    text, folder = found_in_folder(text, folder)
     where, _, name = text.partition(":")
     name = name.removesuffix("()")
-    if name and not all(part.isidentifier() for part in name.split(".")):
+    if name and not is_dotted(name):
         raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: after the colon it takes a Python name")
     path = folder / where
     if path.is_file() or where.endswith(".py") or "/" in where:
@@ -43,14 +43,14 @@ def locate(text: str, folder: Path) -> Location:
         return _of_file(path.resolve(), name or None)
     if where == "__main__":
         raise UnusableError(f"{OPTION} {text}: __main__ is taskdemo itself; name the file that the application is in")
-    if not all(part.isidentifier() for part in where.split(".")):
+    if not is_dotted(where):
         raise UnusableError(f"{OPTION} is {shortened(text, 100)!r}: it takes a file, or module:name, both Python names")
     top = where.partition(".")[0]
     places = (one for one in (folder, folder / "src") if has(one, top))
     return Location(where, name or None, next(places, folder))
 
 
-def found_in_folder(option: str, text: str, here: Path) -> tuple[str, Path]:
+def found_in_folder(text: str, here: Path) -> tuple[str, Path]:
     """Return what `text` stands for and the folder to resolve it from; unchanged unless `text` is a folder or empty.
 
     A folder stands for the entrypoint in its pyproject.toml, or for a file with a usual name. Raises UnusableError if
@@ -61,7 +61,7 @@ def found_in_folder(option: str, text: str, here: Path) -> tuple[str, Path]:
     is_named = Path(where).name.isidentifier()  # as a package must be; `.` and `..` are not
     if not folder.is_dir() or (is_named and folder.joinpath("__init__.py").is_file()):
         return text, here
-    entrypoint = _entrypoint(option, text, folder)
+    entrypoint = _entrypoint(text, folder)
     if entrypoint is not None and not name:
         return entrypoint, folder
     for file in DEFAULT_FILES:
@@ -69,21 +69,21 @@ def found_in_folder(option: str, text: str, here: Path) -> tuple[str, Path]:
             if (here / path).is_file():
                 return f"{path}:{name}" if name else str(path), here
     raise UnusableError(
-        f"{option} {text}: none of {', '.join(DEFAULT_FILES)} is in {shortened(str(folder.resolve()), 200)}, and its"
-        f" pyproject.toml names no entrypoint under [tool.fastapi]; name the file: {option} path/to/file.py"
+        f"{OPTION} {text}: none of {', '.join(DEFAULT_FILES)} is in {shortened(str(folder.resolve()), 200)}, and its"
+        f" pyproject.toml names no entrypoint under [tool.fastapi]; name the file: {OPTION} path/to/file.py"
     )
 
 
-def _entrypoint(option: str, text: str, folder: Path) -> str | None:
+def _entrypoint(text: str, folder: Path) -> str | None:
     try:
         with (folder / "pyproject.toml").open("rb") as file:
             found = tomllib.load(file).get("tool", {}).get("fastapi", {}).get("entrypoint")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError) as error:
-        raise UnusableError(f"{option} {text}: its pyproject.toml cannot be read ({error_text(error)})") from None
+        raise UnusableError(f"{OPTION} {text}: its pyproject.toml cannot be read ({error_text(error)})") from None
     if found is not None and not (isinstance(found, str) and found.partition(":")[0]):
-        raise UnusableError(f"{option} {text}: the entrypoint in its pyproject.toml is {found!r}; it takes module:name")
+        raise UnusableError(f"{OPTION} {text}: the entrypoint in its pyproject.toml is {found!r}; it takes module:name")
     return found
 
 

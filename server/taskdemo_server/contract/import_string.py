@@ -30,10 +30,15 @@ class UnusableError(ValueError):
     """What the user named cannot be used; the text is one sentence that says what to type instead."""
 
 
+def is_dotted(text: str) -> bool:
+    """Return whether this is a Python name, or several joined by dots."""
+    return all(part.isidentifier() for part in text.split("."))
+
+
 def parse(option: str, text: str) -> tuple[str, str]:
     """Return the module and the name in `module:name`. Raises UnusableError if `text` does not have that form."""
     module, colon, name = text.partition(":")
-    if colon and name.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+    if colon and name.isidentifier() and is_dotted(module):
         if module == "__main__":
             raise UnusableError(f"{option} {text}: __main__ is taskdemo itself; name the module that {name} is in")
         return module, name
@@ -43,7 +48,7 @@ def parse(option: str, text: str) -> tuple[str, str]:
         hint = f"a module is named without .py and with dots: {option} {guess}:{name or 'name'}"
     elif not colon and "." in text:
         hint = f"did you mean {option} {text.rpartition('.')[0]}:{text.rpartition('.')[2]}?"
-    elif (parts := name.split(".")) and len(parts) > 1 and all(part.isidentifier() for part in parts):
+    elif "." in name and is_dotted(name):
         hint = f"{name} is not a module-level name; call it in a function there, and name that: {option} {module}:NAME"
     else:
         hint = f"it takes {option} module:name, both Python names"
@@ -79,15 +84,22 @@ def has(folder: Path, module: str) -> bool:
 
 
 def attribute(option: str, text: str, module: ModuleType, name: str, folder: str | None) -> Any:
-    """Return a module's attribute `name`. Raises UnusableError if there is none, suggesting what there is."""
+    """Return what `name`, maybe a dotted one, is in a module. Raises UnusableError, which suggests what there is."""
+    name, *more = name.split(".")
     try:
-        return getattr(module, name)
+        found = getattr(module, name)
     except AttributeError:
         there = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
         near = difflib.get_close_matches(name, there, n=1)
         has = f"{_place(module, folder)} has {_own_names(module, there)}"
         guess = f"did you mean {option} {module.__name__}:{near[0]}?" if near else has
         raise UnusableError(f"{option} {text}: there is no {name} in {module.__name__}; {guess}") from None
+    for part in more:
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise UnusableError(f"{option} {text}: there is no {part} in {shortened(repr(found), 60)}") from None
+    return found
 
 
 def _after_the_library() -> int:

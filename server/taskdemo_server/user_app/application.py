@@ -48,7 +48,8 @@ def find_application(text: str, folder: str | None) -> ASGIApp:
             f"{OPTION} {text}: there is another module named {location.module}; rename {location.file.name}"
         )
     if location.name is not None:
-        return application_of(_attribute(text, module, location.name, str(location.folder)), text)
+        found = import_string.attribute(OPTION, text, module, location.name, str(location.folder))
+        return application_of(found, text)
     name, found = _search(text, module)
     return application_of(found, f"{text} ({name})")
 
@@ -90,17 +91,6 @@ def application_of(found: Any, text: str) -> ASGIApp:
     return made  # type: ignore[no-any-return]  # as far as its signature tells
 
 
-def _attribute(text: str, module: ModuleType, name: str, folder: str) -> Any:
-    first, *more = name.split(".")
-    found = import_string.attribute(OPTION, text, module, first, folder)
-    for part in more:
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise UnusableError(f"{OPTION} {text}: there is no {part} in {shortened(repr(found), 60)}") from None
-    return found
-
-
 def _search(text: str, module: ModuleType) -> tuple[str, Any]:
     """Return the name and the application in a module when no name was given: FastAPI's first, then any kind."""
     names = dict.fromkeys([*(name for name in FIRST_NAMES if hasattr(module, name)), *dir(module)])
@@ -115,18 +105,14 @@ def _search(text: str, module: ModuleType) -> tuple[str, Any]:
             return name, found
     folders = [Path(folder) for folder in getattr(module, "__path__", ())]
     inside = next((file for file in DEFAULT_FILES for folder in folders if (folder / file).is_file()), None)
+    nothing = f"{OPTION} {text}: no application is in {module.__name__}"
     if inside is not None:
-        found = f"{module.__name__}.{inside.removesuffix('.py').replace('/', '.')}"
-        raise UnusableError(f"{OPTION} {text}: no application is in {module.__name__}; did you mean {OPTION} {found}?")
+        within = inside.removesuffix(".py").replace("/", ".")
+        raise UnusableError(f"{nothing}; did you mean {OPTION} {module.__name__}.{within}?")
     source = "".join(linecache.getlines(getattr(module, "__file__", None) or ""))
     if served := _SERVED.search(source):
-        raise UnusableError(
-            f"{OPTION} {text}: no application is in {module.__name__}; did you mean {OPTION} {served[1]}?"
-        )
-    raise UnusableError(
-        f"{OPTION} {text}: no application is in {module.__name__}; name it, or what makes it:"
-        f" {OPTION} {text.rstrip(':')}:name"
-    )
+        raise UnusableError(f"{nothing}; did you mean {OPTION} {served[1]}?")
+    raise UnusableError(f"{nothing}; name it, or what makes it: {OPTION} {text.rstrip(':')}:name")
 
 
 def _looks_like_asgi(found: object) -> bool:
