@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 import pytest
 import redis
 
-from engines.stage import Stage
+from engines.stage import Stage, of
 from servers import Start, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
@@ -73,7 +73,7 @@ def test_who_may_not_ask_is_told_so_and_not_refused(
     with redis.Redis.from_url(stage.broker) as client:
         client.execute_command("ACL", "SETUSER", "shy", "on", "nopass", "~*", "+@all", "-@admin")
     monkeypatch.setattr(claims, "load", lambda _engine: over_redis(stage.broker.replace("//", "//shy:x@")))
-    claims.check(Settings(mode="rq", journal="", broker=stage.broker))
+    claims.check(Settings(mode="rq", journal="", broker=stage.broker), of(MODE_BY_NAME["rq"]))
     said = capfd.readouterr().err
     assert said.startswith("Cannot check whether another server uses the queue rq:taskdemo (User shy has")
     assert said.count("\n") == 1
@@ -115,7 +115,5 @@ def test_a_page_without_a_backend_asks_none_that_the_environment_names(monkeypat
     for name in ("BROKER_URL", "TASK_QUEUE", "LONGEST_TASK_S"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("RESULT_BACKEND", "redis://somebody/1")
-    engine = MODE_BY_NAME["celery"].engine
-    assert engine is not None
-    base.tell_page(engine, "redis://here/0", None, "queue", 1.0)
+    base.tell_page(of(MODE_BY_NAME["celery"]), "redis://here/0", None, "queue", 1.0)
     assert "RESULT_BACKEND" not in os.environ

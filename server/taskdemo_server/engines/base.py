@@ -17,7 +17,7 @@ from typing import Final, Protocol, cast
 
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import INSTALLED, UnusableError
-from taskdemo_server.contract.modes import MODE_BY_NAME, Engine
+from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
 from taskdemo_server.engines import postgres, valkey
@@ -171,14 +171,11 @@ def tell_page(engine: Engine, broker: str, backend: str | None, queue: str, long
         os.environ["RESULT_BACKEND"] = engine.url(backend)
 
 
-def with_broker(settings: Settings) -> Settings:
+def with_broker(settings: Settings, engine: Engine) -> Settings:
     """Return the settings with a broker, a private one if none is given, and set this process's page up for it.
 
     Raises UnusableError if no broker can be used.
     """
-    engine = MODE_BY_NAME[settings.mode].engine
-    if engine is None:
-        return settings
     if settings.broker is None:
         kind = PRIVATE[engine.private_broker]
         if not kind.is_there():

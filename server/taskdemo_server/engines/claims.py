@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from taskdemo_server.contract.import_string import UnusableError
-from taskdemo_server.contract.modes import MODE_BY_NAME
+from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import complain
 from taskdemo_server.contract.text import without_password
@@ -36,13 +36,12 @@ _LOCKED: Final = 405
 """AMQP's reply code for a queue that is exclusive to another connection."""
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, engine: Engine) -> None:
     """Claim the server's queue for as long as the process lives, unless its broker is private.
 
     Raises UnusableError if another server has it. If the broker cannot be asked, by this user or at all, warn only.
     """
-    engine = MODE_BY_NAME[settings.mode].engine
-    if engine is None or not settings.shares_broker:
+    if not settings.shares_broker:
         return
     module, queue = load(engine), f"{settings.mode}:{settings.queue}"
     try:

@@ -69,8 +69,9 @@ def _serve_page(settings: Settings) -> int:
     if mode.missing:
         raise UnusableError(f"Mode {mode.name} is not installed: pip install 'taskdemo[{mode.missing}]'")
     prepare(settings.work_settings)
-    settings = base.with_broker(settings)
-    claims.check(settings)
+    if mode.engine is not None:
+        settings = base.with_broker(settings, mode.engine)
+        claims.check(settings, mode.engine)
     listener = _listen(settings.host, settings.port)
     supervisor = Supervisor(settings, listener, inbox)
     if mode.engine is not None:
