@@ -81,7 +81,7 @@ def test_a_worker_that_never_gets_ready_is_ended(
     monkeypatch.setattr(child_process, "END_TIMEOUT_S", 0.1)
     private, failed = _begin(tmp_path, monkeypatch)
     until(lambda: failed)
-    assert private._children[0].poll() == -signal.SIGKILL
+    assert private._children["worker"].poll() == -signal.SIGKILL
     assert capfd.readouterr().err == "The private huey worker was not ready within 0.1 s: no work\n"
 
 

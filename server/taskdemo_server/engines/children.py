@@ -44,22 +44,21 @@ class Children:
         """Set when the broker is ready, or has failed."""
         self.worker_since = math.inf
         """When the current worker started, on the monotonic clock; infinity while there is none."""
-        self._worker: Child | None = None
         self._hung = False
-        self._children: list[Child] = []
+        self._children: dict[str, Child] = {}
+        """The broker and the worker that were started last, by these names."""
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def end(self) -> None:
         """End the broker and the worker at once."""
         self._ending = True
-        for child in reversed(self._children):
+        for child in reversed(list(self._children.values())):
             child.end()
 
     def replace_worker(self) -> None:
         """End a worker that takes no tasks; another then replaces it."""
-        if self._worker is not None:
-            self._hung, self.worker_since = True, math.inf
-            self._worker.end()
+        self._hung, self.worker_since = True, math.inf
+        self._children["worker"].end()
 
     def _run(self) -> None:
         folder = str(self._settings.private_broker)
@@ -80,7 +79,7 @@ class Children:
         while (child := self._start("worker", _WORKER, worker.to_json(), again=deaths > 0)) is not None:
             if not deaths:
                 self._tell("ready")
-            self._worker, self.worker_since = child, time.monotonic()
+            self.worker_since = time.monotonic()
             child.wait()
             child.end()  # and the rest of its process group
             if self._ending:
@@ -104,7 +103,7 @@ class Children:
         if self._ending:
             return None
         child = Child(python(module), told=told, errors=self._log(name), tidy=True, says_ready=True)
-        self._children.append(child)
+        self._children[name] = child
         if child.await_ready_line(_START_TIMEOUT_S):
             return child
         why = child.why_not_ready(_START_TIMEOUT_S, self._log(name))
