@@ -403,12 +403,10 @@ def scan(
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request import read_request
 
-    headers = read_request(None, header or (), None).headers
+    request = read_request(None, header or (), None)
     keeping = Keeping(json, save, html)
     settings = _private("app", app=app)
-    return scan.scan(
-        settings, keeping, count=count, headers=headers, timeout_s=timeout, fail_if_blocking=fail_if_blocking
-    )
+    return scan.scan(settings, keeping, request, count=count, timeout_s=timeout, fail_if_blocking=fail_if_blocking)
 
 
 @app.command(epilog=_examples("taskdemo worker --broker redis://broker:6379/0 --server http://server:8000"))

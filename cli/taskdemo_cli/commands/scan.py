@@ -21,7 +21,6 @@ from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import Headers
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.terminal.scan import ScanScreen
@@ -43,10 +42,10 @@ TASKS_BYTES = 16 * 2**20
 
 
 def scan(
-    settings: Settings, keeping: Keeping, *, count: int, headers: Headers, timeout_s: float, fail_if_blocking: bool
+    settings: Settings, keeping: Keeping, request: Plan, *, count: int, timeout_s: float, fail_if_blocking: bool
 ) -> int:
     """Judge every endpoint that can be called without guessing, show what was found, and return the exit code."""
-    plan = burst(count=count, timeout_s=timeout_s, request=Plan(url="", headers=headers))
+    plan = burst(count=count, timeout_s=timeout_s, request=request)
     check_os_limits(plan)
     stopping = StopRequest().listen()
     begun = provenance()
@@ -58,7 +57,7 @@ def scan(
 
         with keeping.output.waiting(f"starting {settings.app}"):
             target = restart()
-        routes = _routes_of(target, {name.lower() for name, _ in headers})
+        routes = _routes_of(target, {name.lower() for name, _ in request.headers})
         with keeping.output.waiting("watching the idle application"):
             target.settle(stopping)
         app = target.health.app or ""
