@@ -20,7 +20,7 @@ from taskdemo_cli.processes.tempdirs import temporary_folder
 from taskdemo_cli.reports.output import complain
 from taskdemo_cli.runner.burst import words
 from taskdemo_cli.runner.rig import Rig
-from taskdemo_cli.runner.target import Target, again, check_worker, find_target
+from taskdemo_cli.runner.target import Target, again, check_worker, ready_target
 from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
@@ -94,11 +94,10 @@ def _runs(
     targets: list[Target] = []
     for server in started:
         try:
-            servers.await_ready(server, rig.stopping.check)
-            target = find_target(server.url, server=server)
+            target = ready_target(server, "/", rig.stopping.check)
             check_worker(target)
             targets.append(target)
-        except (UserError, OSError) as error:
+        except UserError as error:
             failed.append(Skipped(mode=server.settings.mode, why=str(error)))
     if targets or len({one.why for one in failed}) > 1:  # otherwise that one reason is the command's error
         for one in failed:

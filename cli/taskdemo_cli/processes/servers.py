@@ -93,7 +93,7 @@ def _placed(settings: Settings, folder: Path) -> Settings:
     return replace(settings, journal=str(journal), announce=settings.announce or str(folder / "announce.json"))
 
 
-def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Server:
+def await_ready(server: Server, check: Callable[[], None]) -> None:
     """Wait until the server is ready, and set its `url`, `port` and `pid`.
 
     Raises UserError with the last line of the server's standard error if it ends or is not ready within
@@ -105,7 +105,7 @@ def await_ready(server: Server, check: Callable[[], None] = lambda: None) -> Ser
         with contextlib.suppress(FileNotFoundError):
             announced = json.loads(announce.read_text(encoding="utf-8"))
             server.url, server.port, server.pid = announced["url"], announced["port"], announced["pid"]
-            return server
+            return
         if (code := server.poll()) is not None:
             raise UserError(
                 last_words(server) or f"the {server.settings.mode} server ended as it started (exit {code})"

@@ -26,7 +26,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.burst import burst
 from taskdemo_cli.runner.rig import WARM_UP_S, Rig
-from taskdemo_cli.runner.target import Target, again, target_at
+from taskdemo_cli.runner.target import Target, again, ready_target
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
@@ -188,7 +188,7 @@ class Searcher:
             assert wanted is not None  # noqa: S101  only a server that we launch has no target yet
             self.launched += 1
             server = self.fork_server.launch(wanted, self.folder / str(self.launched))
-            self.running = target_at(servers.await_ready(server, self._check), self.path)
+            self.running = ready_target(server, self.path, self._check)
             self.work_s = None
             mode = MODE_BY_NAME.get(wanted.mode)
             if mode is not None and mode.runs in {"process", "worker"}:

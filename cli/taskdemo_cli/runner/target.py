@@ -3,7 +3,7 @@
 import contextlib
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -180,16 +180,16 @@ def private_target(settings: Settings, path: str, stopping: StopRequest) -> Iter
     with temporary_folder() as folder:
         server = servers.launch(settings, folder)
         try:
-            servers.await_ready(server, stopping.check)
-            yield target_at(server, path)
+            yield ready_target(server, path, stopping.check)
         finally:
             server.child.end()
             if server.poll() == CUT_OFF and (words := servers.last_words(server)):
                 complain(f"{settings.app}: {words}")
 
 
-def target_at(server: servers.Server, path: str) -> Target:
-    """Return our own server, which is ready, as a target. Raises UserError if it has ended meanwhile."""
+def ready_target(server: servers.Server, path: str, check: Callable[[], None]) -> Target:
+    """Return our own server as a target, once it is ready. Raises UserError if it ends, and whatever `check` raises."""
+    servers.await_ready(server, check)
     try:
         return find_target(server.url, path, server)
     except OSError:
