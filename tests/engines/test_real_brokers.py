@@ -10,7 +10,6 @@ import psutil
 import pytest
 import redis
 
-from commands import one_sentence, taskdemo
 from engines.stage import REAL_BROKERS, Guarded, Stage, all_of, ask, left_with, must_listen, own_database, staging
 from servers import Start, own_work, refusal
 from taskdemo_server.contract.modes import MODES, Mode
@@ -153,8 +152,7 @@ RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]
 
 
 @pytest.mark.parametrize(("mode", "name"), RABBITS)
-def test_a_virtual_host_that_there_is_not_is_named(mode: Mode, name: str) -> None:
+def test_a_virtual_host_that_there_is_not_is_named(mode: Mode, name: str, start_server: Start) -> None:
     must_listen(name)
-    done = taskdemo("fire", "--mode", mode.name, "--broker", URLS[name].removesuffix("/") + "nowhere")
-    assert (done.returncode, one_sentence(done.stderr)) == (2, True), done.stderr
-    assert "nowhere has no such virtual host" in done.stderr
+    refused = refusal(start_server, mode=mode.name, broker=URLS[name].removesuffix("/") + "nowhere")
+    assert "nowhere has no such virtual host" in refused
