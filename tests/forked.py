@@ -147,14 +147,6 @@ def popen(command: Sequence[str], **options: Any) -> Any:
     return subprocess.Popen(command, **options)
 
 
-def _started(command: Sequence[str], *, env: dict[str, str] | None = None, **options: Any) -> Any:
-    """Start; a private worker without coverage: it is killed at the end, and with it what was seen of it."""
-    environment = {**(os.environ if env is None else env)}
-    if "taskdemo_server.worker" in command:
-        environment.pop("COVERAGE_PROCESS_CONFIG", None)
-    return subprocess.Popen(command, env=environment, **options)
-
-
 @contextlib.contextmanager
 def forking() -> Iterator[None]:
     """Have this process fork what it would start meanwhile."""
@@ -278,8 +270,6 @@ def _become(
         sys.modules.pop("sitecustomize", None)
         with contextlib.suppress(ImportError):
             importlib.import_module("sitecustomize")
-    if words[0] != "taskdemo_cli":  # a server starts its broker and its worker by itself, whom tests look for there
-        _start_by(child_process, _started)
     if words[0] == "taskdemo_server.worker":
         _start_by(guard, OfItself)
     if words[0] == "taskdemo_cli.loadgen.process" and "coverage" in sys.modules:

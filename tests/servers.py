@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import forked
+from commands import family_of
 from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.events import ENDED, TaskEvent
 from taskdemo_server.contract.settings import Settings
@@ -110,9 +111,8 @@ class RunningServer:
             yield client
 
     def family(self) -> list[psutil.Process]:
-        """The server's processes: itself, and all it has started."""
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        """The server's processes: itself, and all that were started or forked for it."""
+        return [psutil.Process(self.process.pid), *family_of(self.process.pid)]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)

@@ -31,7 +31,7 @@ def taskdemo(*arguments: str) -> dict[str, Any]:
 
 def memory(mode: str) -> tuple[float, float]:
     """Return the MB that an idle private worker and its broker take (PSS: what processes share is counted once)."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), mode=mode) as server:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), anew=True, mode=mode) as server:
         taken = {WORKER: 0.0, BROKER: 0.0}
         for guard in psutil.Process(server.process.pid).children():
             of = next((name for name in taken if any(word.startswith(name) for word in guard.cmdline())), None)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import forked
-from commands import TASKDEMO
+from commands import TASKDEMO, members
 from conftest import without
 from servers import RunningServer
 from taskdemo_server.contract.child_process import python
@@ -264,9 +264,7 @@ def all_of(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def private(server_pid: int, module: str) -> psutil.Process:
-    """Return the private broker or worker of a server: the program that the guard `module` runs."""
-    guards = [
-        one for one in psutil.Process(server_pid).children() if any(word.startswith(module) for word in one.cmdline())
-    ]
-    return guards[0].children()[0]
+def private(server: RunningServer, module: str = "taskdemo_server.worker") -> psutil.Process:
+    """Return the private worker of a server, or its broker: the program that this guard runs."""
+    [guard] = members(server.process.pid, module)
+    return guard.children()[0]

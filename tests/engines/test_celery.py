@@ -188,8 +188,8 @@ def test_callers_are_refused_while_the_result_backend_is_gone(start_server: Star
 
 
 def test_application_and_private_worker_are_ordinary_ones_for_celerys_own_tools(start_server: Start) -> None:
-    server = start_server(mode="celery", duration=0)
-    worker = private(server.process.pid, "taskdemo_server.worker")
+    server = start_server(mode="celery", duration=0, anew=True)
+    worker = private(server)
     words = worker.cmdline()
     assert words[1:7] == ["-P", "-m", "celery", "-A", "taskdemo_server.engines.celery.engine:celery", "worker"]
     told = {"BROKER_URL": valkey.url(str(own_broker(server))), "TASK_QUEUE": server.settings.queue}

@@ -77,8 +77,8 @@ def server(mode: Mode, servers: dict[str, RunningServer]) -> RunningServer:
 
 @pytest.fixture(scope="module")
 def dying(servers: dict[str, RunningServer]) -> dict[str, tuple[str, str]]:
-    """Tasks of each server that kill their process, or exit: they are begun again beside each other."""
-    return {name: (ask(one, message="dies"), ask(one, message="exits")) for name, one in servers.items()}
+    """Tasks of each server that exit, or kill their process, which may already have fetched whatever comes next."""
+    return {name: (ask(one, message="exits"), ask(one, message="dies")) for name, one in servers.items()}
 
 
 @one_after_another
@@ -88,7 +88,7 @@ def test_a_task_is_answered_at_once_and_done_by_a_worker(mode: Mode, server: Run
     assert answer.json() == {"message": "Hello World!"}
     task_id = answer.headers["X-Task-ID"]
     until(lambda: task_id in server.running())
-    family = {one.pid for one in all_of(private(server.process.pid, "taskdemo_server.worker"))}
+    family = {one.pid for one in all_of(private(server))}
     (server.folder.parent / "go").touch()
     until(lambda: len(server.states(task_id)) > 2)
     accepted, started, finished = (event for event in server.events() if event.id == task_id)
@@ -166,7 +166,7 @@ def test_whatever_the_work_raises_fails_its_own_task_with_the_text_and_its_worke
 def test_a_task_that_kills_its_process_is_begun_a_bounded_number_of_times_and_then_given_up(
     mode: Mode, server: RunningServer, dying: dict[str, tuple[str, str]]
 ) -> None:
-    died, exited = dying[mode.name]
+    exited, died = dying[mode.name]
     until(lambda: ENDED & set(server.states(died)), PATIENCE_S)
     assert server.states(died).count("started") <= MOST_DEATHS + ON_THEIR_WAY
     shown = server.get(f"/tasks/{died}").json()

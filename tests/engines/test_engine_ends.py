@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from commands import members
 from engines.stage import FIRST_WITH, ask, nothing_is_left, of, own_broker, parameters, private
 from servers import Start, own_work
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
+from taskdemo_server.engines.base import PRIVATE
 from waiting import until
 
-WORKER, BROKER = "taskdemo_server.worker", "taskdemo_server.engines."
 OWN_WORK = """
 import time
 
@@ -26,7 +27,7 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
     mode: Mode, start_server: Start
 ) -> None:
     server = start_server(mode=mode.name, duration=0.8, processes=1)
-    dead = private(server.process.pid, WORKER)
+    dead = private(server)
     task = ask(server)
     [runs] = until(lambda: [event for event in server.events() if event.state == "started"])
     if sys.platform == "linux":  # elsewhere its guard cannot end what is stopped
@@ -41,7 +42,7 @@ def test_a_private_worker_that_is_killed_is_replaced_and_a_server_that_is_told_t
     assert said.startswith(f"The private {mode.name} worker died (")
     assert said.endswith("); another takes its place.\n")
     assert said.count("\n") == 1
-    assert private(server.process.pid, WORKER).pid != dead.pid
+    assert private(server).pid != dead.pid
 
     tasks = {message: ask(server, message=message) for message in ("the first", "the second")}
     until(server.running)
@@ -68,7 +69,7 @@ def test_a_server_whose_private_broker_dies_while_it_serves_or_ends_ends_and_its
     if mode is FIRST_WITH["postgres"]:
         server.signal(signal.SIGTERM)
         until(lambda: "still running" in server.printed)
-    private(server.process.pid, BROKER).kill()
+    private(server, str(PRIVATE[of(mode).private_broker].module)).kill()
     assert server.wait() == 1
     assert {event.id for event in server.events() if event.state == "lost"} == tasks
     said = "The private broker died with everything in it: the server ends, and its tasks are lost.\n"
@@ -91,7 +92,8 @@ def test_server_processes_share_one_worker_and_one_journal_and_nothing_is_left_o
     ask(server, message="long")
     until(server.running)
     processes, folder = server.family(), own_broker(server)
-    assert of(mode).private_broker == "file" or any(BROKER in " ".join(one.cmdline()) for one in processes)
+    broker = PRIVATE[of(mode).private_broker].module
+    assert broker is None or members(server.process.pid, broker)
     assert folder.is_dir()
     server.process.kill()
     nothing_is_left(processes, folder)
