@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands import in_process, running, taskdemo
+from engines.stage import free_port
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS, QUESTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -26,9 +26,7 @@ def commands(path: Path) -> list[str]:
 @pytest.mark.timeout(400)
 def test_the_commands_of_the_tour_run_one_after_another(tmp_path: Path) -> None:
     pytest.importorskip("celery", reason="the extra `celery` is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     tour = [shlex.split(command)[1:] for command in commands(TOUR)]
     assert {words[0] for words in tour} == {"serve", "fire", "limits", "compare"}
     with ExitStack() as server, ThreadPoolExecutor(2) as beside:
