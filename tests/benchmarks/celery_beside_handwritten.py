@@ -23,7 +23,7 @@ from pathlib import Path
 
 import redis
 
-from measuring import free_port, running, until
+from measuring import TASKDEMO, free_port, running, until
 from taskdemo_server.contract.settings import Settings, WorkerSettings, WorkSettings
 
 BURSTS = (5, 50, 500)
@@ -32,7 +32,6 @@ PROCESSES = 2
 WITHIN = 0.1
 TOKEN = "not told"
 """Without it `fire` cannot tell taskdemo's server from any other: it sends no bystanders, and follows no events."""
-TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
 
 
 def free_port() -> int:

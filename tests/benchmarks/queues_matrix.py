@@ -7,7 +7,6 @@ Beside `compare --modes queues` (once with work of half a second, once with a th
 
 import json
 import subprocess
-import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from commands import TASKDEMO
 from servers import serving
 from taskdemo_server.contract.modes import ENGINES, MODE_BY_NAME
 
@@ -23,7 +23,7 @@ TASKS = 1000
 
 
 def taskdemo(*arguments: str) -> dict[str, Any]:
-    command = [str(Path(sys.executable).with_name("taskdemo")), *arguments, "--json"]
+    command = [TASKDEMO, *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -3,7 +3,7 @@
     python tests/benchmarks/recording.py [COUNT ...]
 
 Each row is a fresh process: it takes in what a load process and a journal would report, ends the run, and writes it as
-JSON to /dev/null.
+JSON into memory.
 """
 
 import random

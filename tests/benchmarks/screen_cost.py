@@ -17,12 +17,11 @@ import tempfile
 import termios
 from pathlib import Path
 
-from measuring import free_port, running
+from measuring import TASKDEMO, free_port, running
 from taskdemo_server.contract.settings import Settings
 
 COUNT, CONCURRENCY = 10_000, 50
 MOST = 1.05
-TASKDEMO = str(Path(sys.executable).with_name("taskdemo"))
 
 
 def p99(port: int, live: bool) -> float:
