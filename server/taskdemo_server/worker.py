@@ -43,7 +43,7 @@ def main() -> int:  # noqa: RET503  execv never returns
         words = ["-m", engine.module or program, *words]
     command = [sys.executable, "-P", *words]
     if settings.private:
-        return guard(command, engine.ready, folder=settings.folder, times=processes if engine.ready_each else 1)
+        return guard(command, engine.ready, times=processes if engine.ready_each else 1)
     from taskdemo_server.work.workplace import prepare
 
     try:

@@ -32,7 +32,8 @@ def _begin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[children.Chil
     monkeypatch.setattr(children, "why_not", lambda *_: None)
     engine = MODE_BY_NAME["huey"].engine
     assert engine is not None
-    settings = Settings(mode="huey", journal="", processes=1, private_broker=str(folder))
+    broker, journal = f"sqlite:///{folder}/tasks.db", str(folder / "journal.jsonl")
+    settings = Settings(mode="huey", journal=journal, processes=1, broker=broker, private_broker=str(folder))
     failed: list[str] = []
     ended = iter([0])  # and one before the second death
     tell = lambda news: failed.extend({news} - {"ready"})  # noqa: E731
@@ -83,6 +84,20 @@ def test_a_worker_that_never_gets_ready_is_ended(
     until(lambda: failed)
     assert private._children["worker"].poll() == -signal.SIGKILL
     assert capfd.readouterr().err == "The private huey worker was not ready within 0.1 s: no work\n"
+
+
+def test_a_worker_that_replaces_another_finds_the_same_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huey")
+    worker, failed = _begin(tmp_path, monkeypatch)
+    try:
+        until(lambda: worker.worker_since < math.inf)
+        first, found = worker.worker_since, (tmp_path / "tasks.db").stat().st_ino
+        worker.replace_worker()
+        until(lambda: first < worker.worker_since < math.inf)
+        assert (tmp_path / "tasks.db").stat().st_ino == found
+    finally:
+        worker.end()
+    assert not failed
 
 
 def test_a_worker_that_dies_again_and_again_while_no_task_ends_ends_the_server(

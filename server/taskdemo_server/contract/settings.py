@@ -159,8 +159,8 @@ class Settings(Work):
         """The settings of the work in this server's own processes and in its private worker."""
         return WorkSettings(**{field.name: getattr(self, field.name) for field in fields(Work)})
 
-    def private_worker(self, processes: int, folder: str | None = None) -> "WorkerSettings":
-        """Return the settings of a private worker for this server's broker; the worker removes `folder` at its end."""
+    def private_worker(self, processes: int) -> "WorkerSettings":
+        """Return the settings of a private worker for this server's broker."""
         return WorkerSettings(
             engine=self.mode,
             broker=str(self.broker),
@@ -169,7 +169,6 @@ class Settings(Work):
             work=self.work_settings,
             processes=processes,
             private=True,
-            folder=folder,
         )
 
 
@@ -187,5 +186,3 @@ class WorkerSettings(Json):
     """Tasks at once; None for one per CPU, at most eight."""
     private: bool = False
     """Whether it ends with its standard input, and prints only "ready" on standard output."""
-    folder: str | None = None
-    """A folder to remove then, because no broker process does that."""

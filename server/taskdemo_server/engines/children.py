@@ -74,7 +74,7 @@ class Children:
         if why is not None:
             self._fail(f"The private {self._settings.mode} broker cannot be used: {why}")
             return
-        worker = self._settings.private_worker(self._settings.tasks_at_once, folder if module is None else None)
+        worker = self._settings.private_worker(self._settings.tasks_at_once)
         deaths, ended = 0, 0
         while (child := self._start("worker", _WORKER, worker.to_json(), again=deaths > 0)) is not None:
             if not deaths:
