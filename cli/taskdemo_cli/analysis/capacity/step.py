@@ -17,7 +17,7 @@ from taskdemo_cli.analysis.error_words import errors_in_words
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.thresholds import Outcome, Threshold, evaluate
 from taskdemo_cli.analysis.verdicts import STRETCHED
-from taskdemo_cli.documents.blocking import Blocking
+from taskdemo_cli.documents.blocking import Blocking, Cause
 from taskdemo_cli.documents.capacity import CapacityCause, CapacityStep
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow
@@ -38,7 +38,7 @@ LATE_S: Final = 0.05
 """A client whose median send is later than this does not send on time."""
 CUT: Final = frozenset({"Cancelled", "ReadTimeout", "ConnectTimeout", "PoolTimeout"})
 """The errors of requests that were still waiting when the step was over: these have not failed."""
-SEEN: Final[dict[str, tuple[CapacityCause, str]]] = {
+SEEN: Final[dict[Cause, tuple[CapacityCause, str]]] = {
     "event loop held": ("event loop", "the event loop was busy"),
     "garbage collection": ("event loop", "Python's garbage collection stopped everything"),
     "interpreter busy": ("interpreter", "threads share one Python interpreter, and computed"),
