@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, figure_of, figure_words, troubles
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, figure_words, over_rounds, troubles
 from taskdemo_cli.analysis.scan import name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LimitsDocument, limit_name, limits_in
-from taskdemo_cli.documents.run import RunDocument, Summary, name_of
+from taskdemo_cli.documents.run import RunDocument, Summary
 from taskdemo_cli.documents.scan import EndpointRow, ScanDocument
 from taskdemo_cli.reports.notes import Note, notes
 from taskdemo_cli.units import format_count, format_rate, format_seconds
@@ -40,6 +40,7 @@ def chunks(document: AnyDocument) -> Iterator[str]:
         case ComparisonDocument():
             yield from _recommendation(document)
             yield from _runs(document.runs)
+            yield from _intervals(document)
             yield from _list(f"{_code(one.mode)}: {escaped(one.text)}" for one in document.verdicts)
             yield from _needs(document)
         case LimitsDocument():
@@ -74,19 +75,29 @@ def _needs(document: ComparisonDocument) -> Iterator[str]:
 
 
 def _runs(runs: Sequence[RunDocument]) -> Iterator[str]:
-    rounds = any(run.round > 1 for run in runs)
-    yield from _table(
-        ["mode", *(["round"] if rounds else []), *(NAMES[path] for path in COLUMNS), "trouble"],
-        [[_cell(name_of(run)), *([str(run.round)] if rounds else []), *_figures(run)] for run in runs],
-        left=1,
-    )
+    rows = [[_cell(mode), *_figures(group)] for mode, group in by_mode(runs).items()]
+    yield from _table(["mode", *(NAMES[path] for path in COLUMNS), "trouble"], rows, left=1)
 
 
-def _figures(run: RunDocument) -> list[str]:
+def _figures(runs: Sequence[RunDocument]) -> list[str]:
     return [
-        *(NOTHING if (value := figure_of(run, path)) is None else figure_words(path, value) for path in COLUMNS),
-        ", ".join(f"{format_count(count)} {what}" for what, count in troubles([run]).items()) or "none",
+        *(NOTHING if (value := over_rounds(runs, path)) is None else figure_words(path, value) for path in COLUMNS),
+        ", ".join(f"{format_count(count)} {what}" for what, count in troubles(runs).items()) or "none",
     ]
+
+
+def _intervals(document: ComparisonDocument) -> Iterator[str]:
+    """Yield, for several rounds, each median response's interval and its difference to the reference."""
+    rows = []
+    for one in document.intervals:
+        if one.figure == "response_s.p50":
+            against = NOTHING
+            if (of := one.difference) is not None:
+                noise = "within noise" if of.within_noise else "beyond noise"
+                against = f"{'+' if of.mean > 0 else ''}{format_seconds(of.mean)}, {noise}"
+            rows.append([_cell(one.mode), f"{format_seconds(one.low)} {NOTHING} {format_seconds(one.high)}", against])
+    if rows:
+        yield from _table(["mode", "response p50, 95 % interval", f"against {document.reference}"], rows, left=1)
 
 
 def _limits(document: LimitsDocument) -> Iterator[str]:
