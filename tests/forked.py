@@ -272,8 +272,9 @@ def _become(
             importlib.import_module("sitecustomize")
     if words[0] == "taskdemo_server.worker":
         _start_by(guard, OfItself)
-    if words[0] == "taskdemo_cli.loadgen.process" and "coverage" in sys.modules:
+    if words[0] in {"taskdemo_server.worker", "taskdemo_cli.loadgen.process"} and "coverage" in sys.modules:
         sys.modules["coverage"].Coverage.current().stop()  # it always ends by os._exit, with which that is forgotten
+        del os.environ["COVERAGE_PROCESS_CONFIG"]  # nor do the programs that a worker starts end in another way
     _run(words)
 
 
