@@ -22,7 +22,7 @@ from taskdemo_cli.limits.trial import RESTART_PATIENCE_S, WORK_S, Answer, Trial
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 
-_WAITING = (4, 8, 16)
+_WAITING = (4, 8, 16, 32, 64)
 """Tasks beyond those that run at once; more if, on a busy machine, none still waits when we look."""
 
 

@@ -69,7 +69,7 @@ def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine()
     assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
 
 
-@pytest.mark.parametrize("waits", [[True], [False, True], [False, False, False]])
+@pytest.mark.parametrize("waits", [[True], [False, True], [False] * len(survive._WAITING)])
 def test_a_process_is_killed_again_where_no_task_waited_any_more(
     waits: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
