@@ -13,6 +13,17 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
 from taskdemo_cli.analysis.blocking.causes import CAUSES, UNPROVEN
+from taskdemo_cli.analysis.blocking.evidence import (
+    MOST_OF_IT,
+    OWN,
+    burning,
+    computing_s,
+    in_line,
+    in_pieces,
+    long_stalls,
+    processor_wait,
+    seconds_of,
+)
 from taskdemo_cli.analysis.change import change_for, only_waits
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
 from taskdemo_cli.documents.blocking import Blocking, Cause, LeftTask, NeverRanTask, Place
@@ -20,23 +31,13 @@ from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.sightings import Sightings
 from taskdemo_cli.recording.summary import waits_of
 from taskdemo_cli.stats import grouped
-from taskdemo_server.contract.sightings import Left, NeverRan, Observation, Stall, Waiting
+from taskdemo_server.contract.sightings import Left, NeverRan, Observation, Stall
 
 PLACES: Final = 5
-MOST_OF_IT: Final = 0.5
-SOME_OF_IT: Final = 0.1
 LATE: Final = 2
 """At least this many late answers are evidence; a single one of many proves nothing about the endpoint."""
-LOOP_LEGS, THREADS_LEGS = 2, 4
-"""How often a bystander's request and its answer wake a thread, which may have to wait for a processor each time."""
-IN_LINE: Final = 0.3
-"""Callers that spend this share of their time queueing for one lock or pool wait for one another."""
-OWN: Final = frozenset({"request", "background", "task"})
-"""The code that the endpoint is responsible for."""
 NOTICED_S: Final = 0.05
 """Work that goes on for less than this after an answer counts as part of the answer."""
-SEEN_LATE_S: Final = 0.03
-"""The server may notice that its event loop is blocked this much later than a caller: a heartbeat, and its delay."""
 AS_LATE: Final = 3.0
 """Work that goes on after an answer for this many times a bystander's wait is not just a call that ended late."""
 
@@ -59,7 +60,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     waits = [wait for wait, _ in waits_of(run.bystander)]
     threads_waits = [wait for wait, _ in waits_of(run.bystander_threads or ())]
     waited_s = max([*waits, *threads_waits], default=0.0)
-    stalls_of = _long_stalls(found.stalls, waited_s)
+    stalls_of = long_stalls(found.stalls, waited_s)
     answers, is_refused = answers_of(run, found.answers)
     cause, looks, stalls, processor_wait_s = _decide(run, found, stalls_of, waits, threads_waits, is_refused)
     places = _places(looks, may_wait=cause not in {"interpreter busy", "processors busy"})
@@ -87,15 +88,6 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     )
 
 
-def _long_stalls(stalls: Iterable[Stall], waited_s: float) -> Mapping[str, Sequence[Stall]]:
-    """Return the stalls that would hold somebody up on a machine that does nothing else, by their kind."""
-    near = [(_kind(one), one) for one in stalls if one.net_s >= HELD_UP_S - SEEN_LATE_S]
-    long = [(kind, one) for kind, one in near if one.net_s >= HELD_UP_S]
-    if not long and waited_s >= HELD_UP_S:  # a sleep that was seen explains the wait
-        long = [(kind, one) for kind, one in near if kind == "own" and any(map(only_waits, one.looks))]
-    return grouped(long)
-
-
 def _decide(
     run: RunDocument,
     found: Sightings,
@@ -115,12 +107,12 @@ def _decide(
         return Decision(_held(own), [look for stall in own for look in stall.looks if look.of in OWN], own)
     # Threads computed: in long stalls of the loop, or in so many short ones that bystanders were late.
     least_s = max(HELD_UP_S, sum(one.over_s for one in waiting) / 4)
-    if busy or (late >= LATE and _computing_s(waiting) >= least_s):
+    if busy or (late >= LATE and computing_s(waiting) >= least_s):
         looks = [look for stall in busy for look in stall.others]
         if not any(look.place for look in looks):
             looks += in_threads
-        by_requests = _seconds(look for look in looks if look.of == "thread")
-        if by_requests >= MOST_OF_IT * _seconds(looks):
+        by_requests = seconds_of(look for look in looks if look.of == "thread")
+        if by_requests >= MOST_OF_IT * seconds_of(looks):
             return Decision("interpreter busy", looks, busy)
         return Decision("application", [replace(look, of="thread") for look in looks], busy)
     # That all threads are taken matters if somebody waited for one.
@@ -129,9 +121,9 @@ def _decide(
     if application:
         return Decision("application", [look for stall in application for look in stall.looks], application)
     # No stall was long, but together they were.
-    if late and (pieces := _in_pieces(waiting)):
+    if late and (pieces := in_pieces(waiting)):
         # No stack can be read during a garbage collection: the observations are from just before and after it.
-        collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * _seconds(pieces)
+        collected = sum(stall.gc_s for stall in unseen) >= MOST_OF_IT * seconds_of(pieces)
         return Decision("garbage collection", pieces, unseen) if collected else Decision("event loop held", pieces)
     # While code holds the interpreter (the GIL), no stack can be read.
     if len(unseen) >= LATE or (unseen and late_on_loop >= LATE and not is_refused):
@@ -141,107 +133,17 @@ def _decide(
         return Decision("not reached")
     # Nobody else was held up, as far as was seen, except by the machine: if nothing unseen held the loop beside it.
     is_unseen = any(not stall.idle for stall in (*unseen, *stalls_of.get("other", ())))
-    processor_wait_s = _processor_wait(found, waits, threads_waits) if late and not is_unseen else None
-    if in_line := _in_line(run, waiting):
-        return Decision("waiting in line", in_line, processor_wait_s=processor_wait_s)
-    if late >= LATE and (burning := _burning(waiting)):
-        return Decision("processors busy", burning)
+    processor_wait_s = processor_wait(found, waits, threads_waits) if late and not is_unseen else None
+    if queueing := in_line(run, waiting):
+        return Decision("waiting in line", queueing, processor_wait_s=processor_wait_s)
+    if late >= LATE and (threads := burning(waiting)):
+        return Decision("processors busy", threads)
     if run.ended_because and not run.summary.requests.ok:
         return Decision("not reached", processor_wait_s=processor_wait_s)
     is_left = run.timed_out and run.summary.tasks.unfinished
     unended = [look for one in waiting for look in one.waiting] if is_left or not run.summary.response_s else []
     # A bystander that was late even once has waited for something: for a processor, or for what was not seen.
     return Decision("not found" if late and processor_wait_s is None else "neither", unended, (), processor_wait_s)
-
-
-def _processor_wait(found: Sightings, waits: Sequence[float], threads_waits: Sequence[float]) -> float | None:
-    """Return how long a thread waited for a processor, if that explains why bystanders were late; else None.
-
-    The event loop's thread may have waited much longer, for it computes more, than the one that only looks.
-    """
-    queued = [*(look.queued_s for look in found.waiting), *(stall.queued_s for stall in found.stalls)]
-    queued_s = max(queued, default=0.0)
-    loop_s = max(waits, default=0.0) - LOOP_LEGS * queued_s
-    threads_s = max(threads_waits, default=0.0) - THREADS_LEGS * queued_s
-    return queued_s if max(loop_s, threads_s) < HELD_UP_S else None
-
-
-def _kind(stall: Stall) -> str:
-    """Return what stalled the loop: `own` code of the endpoint, other code of the `application`, or something `other`.
-
-    `busy`: other threads computed, the loop's own had nothing to do. `unseen`: it computed, and no stack was read.
-    """
-    own = sum(look.seconds for look in stall.looks if look.of in OWN)
-    others = sum(look.seconds for look in stall.looks) - own
-    theirs = sum(look.seconds for look in stall.others if look.call is None)  # waking from a call takes CPU, too
-    in_all = sum(look.seconds for look in stall.others)
-    least = MOST_OF_IT * stall.lasted_s
-    called = sum(look.seconds for look in stall.looks if _is_its_own(look))
-    computed = stall.cpu_s >= MOST_OF_IT * stall.net_s
-    # If no stack could be read, and the loop's thread neither computed nor waited for a processor, it waited for the
-    # interpreter. Another thread held that: in a call, or while that thread waited for a processor, as the loop's did.
-    waited = not (computed or stall.looks or stall.idle)
-    if (theirs >= least or (waited and in_all >= SOME_OF_IT * stall.net_s)) and called < least:
-        return "busy"
-    if own + others >= least:
-        return "own" if own >= others else "application"
-    return "unseen" if computed and not stall.idle else "other"
-
-
-def _is_its_own(look: Observation) -> bool:
-    """Return whether the loop's thread computed or slept there. While it waits for the interpreter, it may be anywhere.
-
-    A thread that sleeps in a call needs no processor; one that waits for the interpreter needs one at each attempt.
-    """
-    sleeps = look.call is not None and look.queued_s < MOST_OF_IT * look.seconds and not _shares_interpreter(look)
-    return sleeps or look.cpu_s >= MOST_OF_IT * (look.seconds - look.queued_s)
-
-
-def _computing_s(waiting: Iterable[Waiting]) -> float:
-    """Return for how many seconds worker threads mostly computed: the loop's stalls are short then, but many."""
-    computing_s = 0.0
-    for one in waiting:
-        # A thread that sleeps is in a call. One that is in none computes, or waits for the interpreter to do so.
-        threads = [look for look in one.waiting if look.of == "thread"]
-        computing = [look for look in threads if look.call is None]
-        holding = [look for look in threads if _shares_interpreter(look)]
-        cpu_s = sum(look.cpu_s for look in (*computing, *holding))
-        is_most = _seconds(computing) >= MOST_OF_IT * max(one.over_s, _seconds(threads))
-        # If threads also keep the observer from running, their CPU time is the evidence.
-        if cpu_s and (is_most or cpu_s >= MOST_OF_IT * one.over_s):
-            computing_s += one.over_s
-    return computing_s
-
-
-def _shares_interpreter(look: Observation) -> bool:
-    """Return whether a thread was in a call that is written in Python, and waited there for the interpreter.
-
-    It neither computed nor waited for a processor, and the observer could not have the interpreter either.
-    """
-    waits = look.call is not None and look.library is not None and _is_idle(look)
-    return waits and look.free_s < MOST_OF_IT * look.seconds
-
-
-def _in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
-    """Return the short pieces of work that kept the event loop busy most of the time; none if they add up to little.
-
-    Time that the loop's thread waited for a processor is not counted.
-    """
-    looks, busy_s = [], 0.0
-    for one in waiting:
-        own = [look for look in one.loop if look.of in OWN]
-        queued_s = sum(look.queued_s for look in own)
-        if (net_s := _seconds(own) - queued_s) >= MOST_OF_IT * (one.over_s - queued_s):
-            busy_s += net_s
-            looks += own
-    return looks if busy_s >= HELD_UP_S else []
-
-
-def _burning(waiting: Iterable[Waiting]) -> list[Observation]:
-    """Return what worker threads computed without the interpreter; nothing if that used little of a processor."""
-    looks = [look for one in waiting for look in one.waiting if look.of == "thread" and not _is_idle(look)]
-    least = max(HELD_UP_S, MOST_OF_IT * sum(one.over_s for one in waiting))
-    return looks if sum(look.cpu_s for look in looks) >= least else []
 
 
 def _held(stalls: Sequence[Stall]) -> Cause:
@@ -258,11 +160,11 @@ def _places(looks: Iterable[Observation], *, may_wait: bool) -> list[Place]:
         (look.caller, look) for look in looks if look.caller
     )
     total = sum(look.seconds for group in by_place.values() for look in group)
-    most = sorted(by_place.items(), key=lambda one: -_seconds(one[1]))[:PLACES]
+    most = sorted(by_place.items(), key=lambda one: -seconds_of(one[1]))[:PLACES]
     return [
         Place(
             place=place,
-            share=_seconds(group) / total if total else 0.0,
+            share=seconds_of(group) / total if total else 0.0,
             call=(longest := max(group, key=attrgetter("seconds"))).calling,
             waits=may_wait and (only_waits(longest) or _mostly_waits(group)),
             caller=longest.caller if longest.place else None,
@@ -279,16 +181,7 @@ def _mostly_waits(looks: Sequence[Observation]) -> bool:
     """
     in_calls_s = sum(one.queued_s for one in looks if one.call)
     computed_s = sum(one.cpu_s + one.queued_s for one in looks) - in_calls_s
-    return computed_s < MOST_OF_IT * (_seconds(looks) - in_calls_s)
-
-
-def _is_idle(look: Observation) -> bool:
-    """Return whether nothing was computed there for most of the time; waiting for a processor counts as computing."""
-    return look.cpu_s + look.queued_s < MOST_OF_IT * look.seconds
-
-
-def _seconds(looks: Iterable[Observation]) -> float:
-    return sum(look.seconds for look in looks)
+    return computed_s < MOST_OF_IT * (seconds_of(looks) - in_calls_s)
 
 
 def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
@@ -300,24 +193,6 @@ def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation])
         return None, None
     there = [look for look in looks if places[0].place == (look.place or look.caller)]
     return change_for(max(there, key=attrgetter("seconds")), waits=bool(places[0].waits))
-
-
-def _in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
-    """Return what callers queued for; nothing if that took only a small part of their time."""
-    # Queueing takes no CPU time, unlike a dictionary's `counts.get`, which looks like a queue's method.
-    looks = [
-        look
-        for one in waiting
-        for look in one.waiting
-        if look.in_line and look.cpu_s + look.queued_s < SOME_OF_IT * look.seconds
-    ]
-    open_s = sum(one.open_s for one in waiting)
-    slowest = run.summary.response_s.max if run.summary.response_s else open_s
-    if slowest < HELD_UP_S or _seconds(looks) < max(IN_LINE * open_s, HELD_UP_S):
-        return []
-    # A caller that waits for an executor's thread waits for whatever that thread waits for.
-    in_threads = [look for look in looks if look.of == "thread"]
-    return in_threads if _seconds(in_threads) >= sum(one.over_s for one in waiting) else looks
 
 
 def _after_the_answer(

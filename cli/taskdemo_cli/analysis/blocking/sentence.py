@@ -6,7 +6,7 @@ from typing import Final
 
 from taskdemo_cli.analysis.blocking.answers import LONGEST, is_error, problems_in
 from taskdemo_cli.analysis.blocking.causes import CAUSES, UNPROVEN
-from taskdemo_cli.analysis.blocking.judge import MOST_OF_IT
+from taskdemo_cli.analysis.blocking.evidence import MOST_OF_IT
 from taskdemo_cli.analysis.mode_summary import CLOSE, HELD_UP_S
 from taskdemo_cli.documents.blocking import Answer, Blocking, LeftTask, NeverRanTask, Place
 from taskdemo_cli.stats import grouped
