@@ -253,16 +253,18 @@ class Trial:
         return next((note.clock for note in self.notes(key, step, state)), None)
 
     def wait(self, until: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `until()` is true, for at most `timeout` seconds; return whether it is.
+        """Wait until `until()` is true, for at most `timeout` seconds of sleep between looks; return whether it is.
 
-        Raises AskedToStopError if the command was asked to stop.
+        A busy machine, where each look takes long, so gets more time. Raises AskedToStopError if the command was asked
+        to stop.
         """
-        deadline = time.monotonic() + timeout
+        slept = 0.0
         while not until():
             self._check()
-            if time.monotonic() >= deadline:
+            if slept >= timeout:
                 return False
             time.sleep(POLL_S)
+            slept += POLL_S
         return True
 
     def _check(self) -> None:
@@ -292,14 +294,14 @@ class Trial:
         if quiet is None:
             quiet = _LOOK_S if self.workers else 1.2
         files = (Path(self.server.settings.journal), Path(str(self.server.settings.step_log)))
-        size, since = -1, time.monotonic()
+        size, looks = -1, 0
 
         def over() -> bool:
-            nonlocal size, since
+            nonlocal size, looks
             now = sum(file.stat().st_size for file in files if file.exists())
-            if now != size:
-                size, since = now, time.monotonic()
-            return until() or time.monotonic() - since >= quiet
+            looks = looks + 1 if now == size else 0
+            size = now
+            return until() or looks * POLL_S >= quiet
 
         self.wait(over, 60.0)
         return until()
