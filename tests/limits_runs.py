@@ -56,7 +56,8 @@ def run(
     shown: Any = screen or Remembering()
     with forked.forking(), pytest.MonkeyPatch.context() as patient:
         patient.setattr(servers, "START_TIMEOUT_S", 120.0)  # many workers start at once
-        patient.setattr(trial, "POLL_S", 0.04)  # a dozen experiments at a time look for what other tests delay
+        patient.setattr(trial, "POLL_S", 0.04)  # many experiments at a time look for what other tests delay
+        patient.setattr(limits, "AT_ONCE", 8)  # beside other tests
         for one in limits.ALONE:
             patient.setattr(sys.modules[one.__module__], "WORK_S", COMPUTES_S)
         before = {child.pid for child in psutil.Process().children(recursive=True)}

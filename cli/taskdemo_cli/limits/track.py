@@ -19,6 +19,7 @@ def track(trial: Trial) -> Cell:
     """Start more tasks than run at once, and ask about the last one at three moments."""
     said: dict[str, dict[str, Any]] = {}
     for go in range(_TRIES):
+        before = len(said)
         *others, last = [f"{go}.{number}" for number in range(trial.enough)]
         trial.wait_for_answers([trial.send(f"/limits/track?key={key}") for key in others])
         trial.wait_for_answers([trial.send(f"/limits/track?key={last}")])
@@ -28,7 +29,7 @@ def track(trial: Trial) -> Cell:
         trial.wait(lambda key=last: _moment(trial, key) == "ended", 30)  # type: ignore[misc]
         trial.pause(SETTLE_S)
         _ask_while(trial, last, "ended", said)
-        if said.keys() == _MOMENTS.keys() or not trial.workers:
+        if said.keys() == _MOMENTS.keys() or (go and len(said) == before):
             break
     return _cell({moment: said.get(moment, {}) for moment in _MOMENTS})
 

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,16 +53,11 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
     assert "1 begun twice" in cell.text
 
 
-def test_where_nothing_was_seen_there_is_no_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survive, "_busy", MagicMock())
-    with pytest.raises(UserError, match="every task had ended before the server was killed, so nothing was seen"):
-        fate_cell({"server": killed(accepted=4, unfinished=0, ended=0)})
+def test_where_nothing_was_seen_there_is_no_cell() -> None:
     with pytest.raises(UserError, match="every task had ended before it could be cancelled"):
         cancel_cell({"waiting": None, "running": None}, None)
     with pytest.raises(UserError, match="where 2 of 6 tasks ran was not seen, because the process had ended"):
         distribute_cell(Counter({"machine-a": 4, "elsewhere": 2}), "Two workers ran")
-    with pytest.raises(UserError, match="no process was seen running a task, so none could be killed; run it again"):
-        survive._kill_what_runs(MagicMock(wait=lambda *_: False))
 
 
 def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine() -> None:
@@ -69,13 +65,48 @@ def test_a_process_that_had_ended_before_it_was_looked_at_is_no_second_machine()
     assert (cell.verdict, cell.measured["figure"]) == ("yes", "2 of 2")
 
 
-@pytest.mark.parametrize("waits", [[True], [False, True], [False] * len(survive._WAITING)])
-def test_a_process_is_killed_again_where_no_task_waited_any_more(
-    waits: list[bool], monkeypatch: pytest.MonkeyPatch
+SEEN = killed(accepted=5, unfinished=4, ended=0)
+MISSED = killed(accepted=5, unfinished=0, ended=0)
+
+
+@pytest.mark.parametrize("fates", [[SEEN], [None, SEEN], [MISSED, SEEN], [None, MISSED, None, None, SEEN]])
+def test_more_tasks_are_sent_while_none_was_seen_unfinished(
+    fates: list[Fate | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = [MagicMock(waits=MagicMock(return_value=one)) for one in waits]
-    monkeypatch.setattr(survive, "_busy", MagicMock(side_effect=busy))
-    assert survive._kill_what_runs(MagicMock(wait=lambda *_: True))[0] is busy[-1]
+    sent: list[int] = []
+    monkeypatch.setattr(survive, "_keep_busy", lambda _trial, _workers, waiting: sent.append(waiting))
+    assert survive._strike(MagicMock(workers=[]), MagicMock(side_effect=fates)) is SEEN
+    assert sent == [4, 8, 16, 32, 64][: len(fates)]
+
+
+def test_tasks_that_never_wait_at_the_kill_are_no_observation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survive, "_keep_busy", MagicMock())
+    unseen = "every task had begun before a process could be ended, so nothing was seen; run it again"
+    with pytest.raises(UserError, match=unseen):
+        survive._strike(MagicMock(workers=[]), lambda _: None)
+
+
+@pytest.mark.parametrize("workers", [["worker"], []])
+def test_workers_are_struck_only_while_tasks_wait(workers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = [MagicMock(waits=MagicMock(return_value=waits)) for waits in (False, True)]
+    monkeypatch.setattr(survive, "_keep_busy", MagicMock(side_effect=tries))
+    struck = MagicMock(return_value=SEEN)
+    survive._strike(MagicMock(workers=workers), struck)
+    struck.assert_called_once_with(tries[1 if workers else 0])
+
+
+@pytest.mark.parametrize(("found", "waits"), [(False, True), (True, False)])
+@pytest.mark.parametrize("strike", [survive._kill_what_runs, survive._kill_worker])
+def test_a_process_that_runs_nothing_or_beside_which_nothing_waits_tells_nothing(
+    strike: Callable[[Any], Fate | None], found: bool, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = [SimpleNamespace(id="a", starts=[SimpleNamespace(pid=1)], done=False)]
+    busy = MagicMock(waits=lambda: waits, running=lambda: running, tasks=lambda: running)
+    busy.trial.wait = lambda until, _s: until()
+    busy.trial.kill_child = lambda _pid: found
+    monkeypatch.setattr(survive, "family", lambda _pid: [1] if found else [])
+    assert strike(busy) is None
+    busy.fate.assert_not_called()
 
 
 def test_a_task_that_was_begun_again_and_has_ended_before_anybody_looked_was_killed_all_the_same() -> None:
@@ -105,21 +136,6 @@ def test_while_one_of_two_workers_ran_all_more_tasks_are_given(
     trial = MagicMock(mode="huey", workers=workers, send_tasks=send_tasks, tasks=lambda: tasks)
     trial.follow = lambda _do, over, _timeout: over()
     assert (distribute(trial).verdict, given) == (verdict, sent)
-
-
-def test_where_none_waits_any_more_as_anybody_looks_more_tasks_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-
-    def send(_trial: object, _workers: object, waiting: int) -> Any:
-        sent.append(waiting)
-        states = ["started", "accepted" if waiting > 4 else "finished"]
-        return SimpleNamespace(tasks=lambda: [SimpleNamespace(state=state) for state in states])
-
-    monkeypatch.setattr(survive, "_send", send)
-    survive._busy(MagicMock(workers=["worker"]))
-    assert sent == [4, 8]
-    survive._busy(MagicMock(workers=[]))
-    assert sent == [4, 8, 4]
 
 
 def test_a_bystander_that_asked_before_the_work_began_and_waited_for_its_end_was_held_up() -> None:
