@@ -9,5 +9,5 @@ app = FastAPI()
 
 @app.get("/")
 async def order(background_tasks: BackgroundTasks) -> str:
-    background_tasks.add_task(time.sleep, 0.4)
+    background_tasks.add_task(time.sleep, 0.8)
     return "accepted"

@@ -10,7 +10,7 @@ app = FastAPI()
 
 def session() -> Iterator[str]:
     yield "session"
-    time.sleep(0.3)
+    time.sleep(0.8)
 
 
 @app.get("/")

@@ -137,7 +137,11 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     stage, broker, server = workless[mode.name].stage, workless[mode.name].broker, workless[mode.name].server
     worker_command = f"taskdemo worker --engine {mode.name} --broker {stage.broker} --queue {stage.queue} "
     no_worker = f"no worker answers on this broker; start one with: {worker_command}"
-    until(lambda: no_worker in server.complained)
+    until(lambda: no_worker in server.complained)  # once, or once more where an answer came late
+
+    def nothing_else() -> bool:
+        return set(server.complained.splitlines()) == set(said.splitlines())
+
     assert f"--server {server.url}\n" in server.complained
     assert server.get("/health").json()["worker"] is not True
     said = server.complained
@@ -147,7 +151,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     worker = stage.worker(mode, "mine:work", folder=str(stage.folder.parent), server=server.url)
     stage.ready(worker)
     server.ended(server.states().count("accepted"))
-    assert server.complained == said
+    assert nothing_else()
     if broker is None:
         return  # what follows needs a Valkey
 
@@ -160,10 +164,10 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     after = ask(server)
     until(lambda: "finished" in server.states(after))
     assert worker.guard.poll() is None
-    assert server.complained == said
+    assert nothing_else()
 
     refuses_while_full(stage, server, worker, *REFUSALS[THERE.index(mode) % len(REFUSALS)])
     if worker.guard.poll() is None:  # A worker's answer is refused, too: on a slow machine that is noticed meanwhile.
-        assert set(server.complained.splitlines()) == set(said.splitlines())
+        assert nothing_else()
     else:  # as Celery's does
         until(lambda: server.complained.count(no_worker) >= 2)

@@ -97,7 +97,7 @@ def test_a_server_that_runs_already_is_measured_and_left_when_it_has_done_all(tm
     with serving("--mode", "background", "--threads", "1", "--duration", "50ms") as (_, port):
         url = f"http://127.0.0.1:{port}"
         done = taskdemo(
-            "capacity", "--url", url, "--from", "15", "--to", "30", "--step", "1s", "--save", str(tmp_path / "f.json")
+            "capacity", "--url", url, "--from", "8", "--to", "32", "--step", "1s", "--save", str(tmp_path / "f.json")
         )
         tasks = httpx.get(f"{url}/tasks").json()
     assert done.returncode == 0, done.stderr

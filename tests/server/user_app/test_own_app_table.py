@@ -20,7 +20,7 @@ TABLE = TESTS.parent / "docs" / "own-app.md"
 SITES = tuple(f"../all_apps.py:{quarter}" for quarter in ("first", "second", "third", "fourth"))
 """Applications that have many of the small ones in them: a scan of each asks all of these."""
 SCAN = ("scan", "--count", "6", "--timeout", "2")
-BESIDE_EACH_OTHER = 5
+BESIDE_EACH_OTHER = 3
 """A machine on which more of them compute says of some that it was too busy to tell."""
 Said = tuple[int, dict[str, Any] | None, str]
 """An exit code, what was said of an endpoint, and what was complained of."""
