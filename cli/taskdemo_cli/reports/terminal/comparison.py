@@ -14,7 +14,7 @@ from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.notes import warm_up_words
 from taskdemo_cli.reports.terminal.notes import note_lines, threshold_lines
 from taskdemo_cli.reports.terminal.style import NAME, Glyph, Palette, cell, paragraph, row
-from taskdemo_cli.reports.terminal.timeline import height, overview, timeline
+from taskdemo_cli.reports.terminal.timeline import overview, timeline
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.modes import MODES, QUESTIONS
@@ -25,8 +25,6 @@ AGAINST: Final = 32
 """Columns of an interval and of the difference to the reference."""
 SCREEN: Final = 40
 """Lines of a screen that the end of a comparison should fit on."""
-AROUND: Final = 18
-"""Lines of a comparison besides the picture, the table and the line for each mode."""
 MORE: Final = "--need NAME picks one for a need, with its code."
 COMPUTES_QUESTION: Final = "quiet"
 """The need whose line also says whether the work computes."""
@@ -42,12 +40,16 @@ def comparison_report(document: ComparisonDocument, width: int, *, whole: bool =
         yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
     yield from interval_lines(document, width)
     yield row("")
-    modes = by_mode(document.runs)
+    below = [*_below_the_picture(document, width)]
     if any(run.requests for run in document.runs):
-        fits = height(document.runs) + 2 * len(modes) + AROUND <= SCREEN
-        yield from (timeline if whole or fits else overview)(document.runs, width)
+        bars = [*timeline(document.runs, width)]
+        yield from bars if whole or len(bars) + len(below) < SCREEN else overview(document.runs, width)
+    yield from below
+
+
+def _below_the_picture(document: ComparisonDocument, width: int) -> Iterator[Text]:
     yield from comparison_heading(width)
-    for mode, runs in modes.items():
+    for mode, runs in by_mode(document.runs).items():
         yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(runs, width))
     yield from note_lines(document, width)
     said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)

@@ -134,11 +134,6 @@ def timeline(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     yield from _legend(picture.painted, width)
 
 
-def height(runs: Sequence[RunDocument]) -> int:
-    """Return the most lines that `timeline` may take."""
-    return sum(min(len(run.requests), BARS) + 2 for run in first_round(runs)) + 4
-
-
 def overview(all_runs: Sequence[RunDocument], width: int) -> Iterator[Text]:
     """Yield the picture with one line per run: what any of its callers and tasks did at each moment."""
     charts = list(map(chart, first_round(all_runs)))
