@@ -63,10 +63,9 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
     choice = _Choice(good, _function(runs[0]))
-    rounds = sorted({run.round for run in runs})
-    by_round = [
-        _Choice(_good([run for run in runs if run.round == n and run.mode in good]), choice.function) for n in rounds
-    ]
+    rounds = grouped((run.round, run) for run in runs if run.mode in good)
+    complete = [those for those in rounds.values() if {run.mode for run in those} == set(good)]
+    by_round = [_Choice(_good(those), choice.function) for those in complete]
 
     def recommended(needs: Sequence[str], *, brief: bool) -> Recommendation:
         chosen = choice.made(needs)
@@ -277,7 +276,7 @@ class _Choice:
 
 
 def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
-    """Yield how sure the choice is: what each round alone says."""
+    """Yield how sure the choice is: what each round alone says, of those in which every mode was run."""
     votes = Counter(mode for mode in by_round if mode)
     if others := "".join(f", {count} {mode}" for mode, count in votes.items() if mode != chosen):
         yield f"But the rounds differ: {votes[chosen]} of {votes.total()} say {chosen}{others}."
