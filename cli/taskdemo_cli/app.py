@@ -218,7 +218,7 @@ def fire(
     """Send requests, all at once by default, and watch the responses and the tasks."""
     from taskdemo_cli.commands import fire
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_request, read_url
+    from taskdemo_cli.loadgen.request_options import read_request, read_url
     from taskdemo_cli.runner.burst import burst
 
     checks.only_one({"--url": url, "--port": port, "--mode": mode, "--app": app})
@@ -360,7 +360,7 @@ def capacity(
     from taskdemo_cli.analysis import thresholds
     from taskdemo_cli.commands import capacity, compare
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_request, read_url
+    from taskdemo_cli.loadgen.request_options import read_request, read_url
     from taskdemo_cli.runner.capacity import Search
 
     checks.only_one({"--modes": modes, "--app": app, "--url": url})
@@ -401,7 +401,7 @@ def scan(
     """Call every GET endpoint of your own application; name those that hold up everybody, and the line at fault."""
     from taskdemo_cli.commands import scan
     from taskdemo_cli.commands.keeping import Keeping
-    from taskdemo_cli.loadgen.request import read_request
+    from taskdemo_cli.loadgen.request_options import read_request
 
     request = read_request(None, header or (), None)
     keeping = Keeping(json, save, html)
@@ -422,7 +422,7 @@ def worker(
     token: Annotated[str | None, options.TOKEN] = None,
 ) -> int:
     """Run a queue engine's own worker on this machine, for servers that use the same broker."""
-    from taskdemo_cli.loadgen.request import read_url
+    from taskdemo_cli.loadgen.request_options import read_url
     from taskdemo_server.contract.child_process import python
 
     settings = WorkerSettings(

@@ -1,7 +1,7 @@
 """The ASGI layer around any application: it gives each request a task id and journals it as a task.
 
-`PageTracking` wraps the page of a mode and limits its open tasks; `user_app.requests` wraps the user's own application.
-Answers go out unchanged, but for one added header. Plain ASGI keeps the overhead small.
+`PageTracking` wraps the page of a mode and limits its open tasks; `user_app.open_requests` wraps the user's own
+application. Answers go out unchanged, but for one added header. Plain ASGI keeps the overhead small.
 """
 
 import asyncio

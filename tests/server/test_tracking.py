@@ -21,7 +21,7 @@ from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.tracking import PageTracking, Tracking
-from taskdemo_server.user_app.requests import Requests
+from taskdemo_server.user_app.open_requests import Requests
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work import pools, slow_work, slow_work_async, workplace
 

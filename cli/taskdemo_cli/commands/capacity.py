@@ -10,7 +10,7 @@ from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import Skipped, describe_work
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.processes.tempdirs import temporary_folder

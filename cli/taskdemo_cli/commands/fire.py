@@ -12,7 +12,7 @@ from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.blocking import Blocking
 from taskdemo_cli.loadgen.os_limits import check_os_limits
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.reports.terminal.live import RunScreen
 from taskdemo_cli.runner.burst import Known, at, words

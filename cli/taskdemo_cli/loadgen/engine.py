@@ -28,7 +28,7 @@ import httpx
 from taskdemo_cli.loadgen.connection import Connection, reason_of
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import LATE_S, TOO_LATE, Batch, Done, Frame, Plan, Sample, Started
-from taskdemo_cli.loadgen.request import NUMBER, ParsedUrl, is_text, merged, read_proxy
+from taskdemo_cli.loadgen.request_options import NUMBER, ParsedUrl, is_text, merged, read_proxy
 from taskdemo_cli.loadgen.timer import Timer
 from taskdemo_server.contract.settings import VERSION
 

@@ -10,7 +10,7 @@ import httpx
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT, Connection
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.loadgen.tls import TlsConnection
 
 PORTS = {"http": 80, "https": 443}

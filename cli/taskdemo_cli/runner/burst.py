@@ -9,7 +9,7 @@ from taskdemo_cli.documents.environment import provenance
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
-from taskdemo_cli.loadgen.request import GET
+from taskdemo_cli.loadgen.request_options import GET
 from taskdemo_cli.processes import servers
 from taskdemo_cli.recording.summary import EMPTY
 from taskdemo_cli.runner.target import Target

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from taskdemo_cli.documents.run import OwnFunction
 from taskdemo_cli.errors import FAILED, UserError
-from taskdemo_cli.loadgen.request import ParsedUrl, proxy_for
+from taskdemo_cli.loadgen.request_options import ParsedUrl, proxy_for
 from taskdemo_cli.processes import servers
 from taskdemo_cli.processes.event_stream import clock_offset
 from taskdemo_cli.processes.signals import StopRequest

@@ -24,7 +24,7 @@ from anyio.to_thread import current_default_thread_limiter
 from msgspec.structs import asdict, replace
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
-from taskdemo_server.user_app.requests import Requests, started
+from taskdemo_server.user_app.open_requests import Requests, started
 from taskdemo_server.user_app.stacks import Step, frames, stack, suspended_at
 from taskdemo_server.work.spent import thread_queued, thread_times
 

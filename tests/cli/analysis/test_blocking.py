@@ -11,8 +11,8 @@ import samples
 from reviewed import assert_reviewed
 from taskdemo_cli.analysis.blocking.causes import CAUSES
 from taskdemo_cli.analysis.blocking.judge import judge
+from taskdemo_cli.analysis.blocking.remedy import STEPS, change_for
 from taskdemo_cli.analysis.blocking.sentence import sentence
-from taskdemo_cli.analysis.change import STEPS, change_for
 from taskdemo_cli.documents.blocking import Blocking, Cause
 from taskdemo_cli.documents.run import RequestRow, RunDocument
 from taskdemo_cli.recording.sightings import Sightings, fold

@@ -14,7 +14,7 @@ from servers import Start
 from soak import kill_anywhere
 from taskdemo_cli import app
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.processes import signals
 from taskdemo_cli.runner.target import running_target
 from waiting import gone, until

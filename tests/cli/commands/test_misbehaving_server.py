@@ -20,7 +20,7 @@ from samples import sample
 from talks import Scripted, Talk, by_path, drip, hang, saying
 from taskdemo_cli.loadgen.origin import Origin
 from taskdemo_cli.loadgen.protocol import Batch, Plan
-from taskdemo_cli.loadgen.request import ParsedUrl
+from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.processes import event_stream, servers
 from taskdemo_cli.processes.event_stream import Condition, Watcher
 from taskdemo_cli.processes.signals import StopRequest

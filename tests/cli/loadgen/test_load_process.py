@@ -26,7 +26,7 @@ from taskdemo_cli.loadgen.calibration import calibrate
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.os_limits import check_os_limits, most_connections
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frame, Frames, Gone, Plan, Ready, Started, encode_command
-from taskdemo_cli.loadgen.request import proxy_for
+from taskdemo_cli.loadgen.request_options import proxy_for
 from waiting import until
 
 WAIT = Scripted.PATIENCE_S

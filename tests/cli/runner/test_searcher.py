@@ -12,7 +12,7 @@ from samples import STEP_S, header, open_loop_run, recorder, sample
 from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.errors import UserError
-from taskdemo_cli.loadgen.request import GET
+from taskdemo_cli.loadgen.request_options import GET
 from taskdemo_cli.runner import capacity
 from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.target import UNKNOWN, Health, Target

@@ -6,7 +6,7 @@ Pure: no I/O and no clock. Seconds everywhere.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.change import only_waits
+from taskdemo_cli.analysis.blocking.remedy import only_waits
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.sightings import Sightings

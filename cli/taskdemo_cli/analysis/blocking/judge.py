@@ -24,7 +24,7 @@ from taskdemo_cli.analysis.blocking.evidence import (
     processor_wait,
     seconds_of,
 )
-from taskdemo_cli.analysis.change import change_for, only_waits
+from taskdemo_cli.analysis.blocking.remedy import change_for, only_waits
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S, is_going_on
 from taskdemo_cli.documents.blocking import Blocking, Cause, LeftTask, NeverRanTask, Place
 from taskdemo_cli.documents.run import RunDocument

@@ -21,7 +21,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.engine import Payload
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Batch, Done, Frames, Plan, Ready, Refused, Started
-from taskdemo_cli.loadgen.request import GET, a_path, read_request, read_url
+from taskdemo_cli.loadgen.request_options import GET, a_path, read_request, read_url
 from waiting import until
 
 SECRET = "hush-hush"

@@ -17,7 +17,7 @@ from taskdemo_cli.recording.sightings import fold
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.sightings import Look
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app.requests import WEBSOCKET, Requests, is_kept
+from taskdemo_server.user_app.open_requests import WEBSOCKET, Requests, is_kept
 from taskdemo_server.user_app.stacks import Reader
 from taskdemo_server.work.workplace import Workplace
 
@@ -101,7 +101,7 @@ def test_a_failed_request_is_journaled_with_the_line_of_the_application_that_rai
     with pytest.raises(RuntimeError):
         asyncio.run(ask(Requests(fails, journal, place, Reader(str(tmp_path))), "/"))
     line = fails.__code__.co_firstlineno + 1
-    assert json.loads(lines[-1])["error"] == f"RuntimeError: no database (see elsewhere) (test_app_requests.py:{line})"
+    assert json.loads(lines[-1])["error"] == f"RuntimeError: no database (see elsewhere) (test_open_requests.py:{line})"
 
 
 def test_a_startup_that_failed_is_known_by_its_whole_error_and_its_line(around: Callable[[ASGIApp], Requests]) -> None:
@@ -114,7 +114,7 @@ def test_a_startup_that_failed_is_known_by_its_whole_error_and_its_line(around: 
     with pytest.raises(RuntimeError):
         asyncio.run(run(app({"type": "lifespan"}, receive, send)))
     line = no_settings.__code__.co_firstlineno + 1
-    assert app.start_failed == f"RuntimeError: no settings (see elsewhere) (test_app_requests.py:{line})"
+    assert app.start_failed == f"RuntimeError: no settings (see elsewhere) (test_open_requests.py:{line})"
 
 
 async def run(call: Awaitable[None]) -> None:
@@ -158,7 +158,7 @@ def test_a_task_belongs_to_its_request_and_once_that_is_over_to_itself(
     assert whose == ["request", "task", "application"]
     (task,) = fold(journal.read_bytes().splitlines()).left
     assert task.call.endswith("look_and_fail")
-    assert (task.kept, task.place.split(":")[0]) == (True, "test_app_requests.py")
+    assert (task.kept, task.place.split(":")[0]) == (True, "test_open_requests.py")
     # Of half a character, which is none in UTF-8, its escape is told.
     assert (task.state, task.error) == ("failed", "OSError: caf\\udce9.txt cannot be read")
 
@@ -174,7 +174,7 @@ def test_of_the_endpoint_that_was_asked_last_the_first_line_is_known_if_it_runs_
         scope["endpoint"] = asked.pop()
 
     app = around(site)
-    begin = f"test_app_requests.py:{compute.__code__.co_firstlineno} in compute (or a dependency of it)"
+    begin = f"test_open_requests.py:{compute.__code__.co_firstlineno} in compute (or a dependency of it)"
     assert app.asked() == Look("")
     asked: list[Any] = []
     wrapped = wraps(compute)(lambda: None)
