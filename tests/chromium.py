@@ -27,6 +27,7 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
+    "--js-flags=--no-opt",  # no script lasts long enough to be worth it
     "--remote-debugging-pipe",
 )
 ONTO_3_AND_4 = (
