@@ -64,6 +64,8 @@ class Browser:
         self._happened: list[str] = []
         self._own = "file:"
         """Where a page may ask for what belongs to it."""
+        self._before = False
+        """Whether the page before the one that is loaded is still there, and may still complain."""
         self.complaints: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -87,13 +89,12 @@ class Browser:
 
     def show(self, page: Path | str, width: int, height: int = 900, *, dark: bool = False, calm: bool = False) -> None:
         """Load the page from a file or a server, at this size of the window; `calm` for who wants nothing to move."""
-        self._load("about:blank")  # so that the page before this one complains no more
-        self.complaints.clear()
         phone = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         motion = {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"}
         self.call("Emulation.setEmulatedMedia", media="", features=[scheme, motion])
+        self._before = True
         self._own = "file:" if isinstance(page, Path) else "/".join(page.split("/", 3)[:3])
         self._load(page.resolve().as_uri() if isinstance(page, Path) else page)
 
@@ -144,7 +145,10 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         method, happened = message.get("method"), message.get("params", {})
         self._happened.append(str(method))
-        if method == "Runtime.exceptionThrown":
+        if method == "Page.frameNavigated" and self._before and "parentId" not in happened["frame"]:
+            self._before = False
+            self.complaints.clear()
+        elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(happened["exceptionDetails"]))
         elif method == "Runtime.consoleAPICalled" and happened["type"] in {"error", "warning", "assert"}:
             self.complaints.append(str(happened["args"]))

@@ -206,3 +206,18 @@ def test_no_two_labels_of_a_narrow_timeline_overlap(browser: chromium.Browser, p
     """)
     assert len(labels) >= 3
     assert all(before[1] < after[0] for before, after in pairwise(labels))
+
+
+def test_of_what_is_complained_each_page_has_its_own(browser: chromium.Browser, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.html", tmp_path / "good.html"
+    bad.write_text(
+        "<link rel=stylesheet href='http://example.invalid/'>"
+        "<script>console.error('early'); setInterval(() => console.warn('late'), 1)</script>"
+    )
+    good.write_text("<p>Nothing is wrong.")
+    for _ in range(3):
+        browser.show(bad, 360)
+        assert all(any(what in complaint for complaint in browser.complaints) for what in ("asked for", "early"))
+        browser.show(good, 1280)
+        browser.evaluate("new Promise(done => setTimeout(done, 20))")
+        assert browser.complaints == []
