@@ -173,10 +173,9 @@ def members(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            environ = Path(f"/proc/{process.pid}/environ").read_bytes()
-            if mark.encode() in environ.split(b"\0") or any(place in word for word in process.cmdline()):
+            environ, command = (Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
+            ours = mark.encode() in environ.split(b"\0") or place.encode() in command
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
