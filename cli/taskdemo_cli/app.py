@@ -299,7 +299,7 @@ def compare(
                 raise UserError(f"{option} applies only when compare runs modes; two saved results take only --json")
         return report.compare(old, new, json)
     queues = {"broker": broker, "backend": backend}
-    names, missing = compare.installed(modes, **queues)
+    names, missing = checks.installed_modes(modes, **queues)
     own: dict[str, Any] = {"duration": duration, "work": work, "threads": threads, "processes": processes, **queues}
     settings = [_private(name, **own) for name in names]
     keeping = Keeping(json, save, html, fail_if, names)
@@ -317,10 +317,10 @@ def limits(
     html: Annotated[str | None, options.HTML] = None,
 ) -> int:
     """Show by experiment what each mode can and cannot do: track, cancel, retry, survive a kill, and so on."""
-    from taskdemo_cli.commands import compare, limits
+    from taskdemo_cli.commands import limits
     from taskdemo_cli.commands.keeping import Keeping
 
-    names, missing = compare.installed(modes, broker=broker, backend=backend)
+    names, missing = checks.installed_modes(modes, broker=broker, backend=backend)
     return limits.run(names, missing, Keeping(json, save, html), broker=broker, backend=backend)
 
 
@@ -358,7 +358,7 @@ def capacity(
 ) -> int:
     """Find the rate at which each mode, your application or a URL gives in, and say what gave in."""
     from taskdemo_cli.analysis import thresholds
-    from taskdemo_cli.commands import capacity, compare
+    from taskdemo_cli.commands import capacity
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.loadgen.request_options import read_request, read_url
     from taskdemo_cli.runner.capacity import Search
@@ -374,7 +374,7 @@ def capacity(
         checks.not_without("--modes", typed, own)
     else:
         checks.not_without("--app or --url", typed, ("path", "method", "header", "body", "form"))
-    names, missing = ([], []) if elsewhere else compare.installed(modes, **queues)
+    names, missing = ([], []) if elsewhere else checks.installed_modes(modes, **queues)
     keeping = Keeping(json, save, html, fail_if, names, thresholds.CAPACITY)
     parsed = read_url(url or "http://127.0.0.1:8000", path)
     settings = [_private(name, **own) for name in names] if app is None else [_private("app", app=app)]

@@ -5,15 +5,18 @@ import math
 import pathlib
 import re
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.app_location import found_in_folder
-from taskdemo_server.contract.modes import ENGINES, GROUPS, MODE_BY_NAME, NEEDS
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, LARGEST_POOL
 from taskdemo_server.contract.text import shortened
+
+if TYPE_CHECKING:  # slow to import
+    from taskdemo_cli.documents.run import Skipped
 
 # --- names -------------------------------------------------------------------------------------------------
 
@@ -158,6 +161,25 @@ def used_by(modes: Iterable[str], **given: str | None) -> None:
             raise UserError(
                 f"--{name} is for the modes of queue engines: {', '.join(ENGINES)}; choose one, or leave it out"
             )
+
+
+def installed_modes(modes: str | None, **queues: str | None) -> "tuple[list[str], list[Skipped]]":
+    """Return which of these modes, or of the default ones, can be run here, and why the others cannot.
+
+    `queues` are the options that one of them must have a use for. Raises UserError if none is installed.
+    """
+    from taskdemo_cli.documents.run import Skipped
+
+    names = list(DEFAULT_MODES) if modes is None else mode_list(modes)
+    used_by(names, **queues)
+    missing = {name: extra for name in names if (extra := MODE_BY_NAME[name].missing)}
+    if len(missing) == len(names):
+        are = "is" if len(names) == 1 else "are"
+        extras = ",".join(missing.values())
+        raise UserError(f"{', '.join(names)} {are} not installed; run pip install 'taskdemo[{extras}]'")
+    return [name for name in names if name not in missing], [
+        Skipped(mode=name, why=f"not installed; run pip install 'taskdemo[{extra}]'") for name, extra in missing.items()
+    ]
 
 
 def folder_of(name: str) -> str | None:

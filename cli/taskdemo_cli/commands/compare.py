@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis import recommendation, verdicts
-from taskdemo_cli.commands import checks
 from taskdemo_cli.commands.keeping import Keeping, has_failed
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.environment import command_line, environment
@@ -21,7 +20,6 @@ from taskdemo_cli.reports.output import complain
 from taskdemo_cli.runner.burst import words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, ready_target
-from taskdemo_server.contract.modes import DEFAULT_MODES, MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
 
 if TYPE_CHECKING:  # slow to import
@@ -128,23 +126,6 @@ def _why_none(failed: Sequence[Skipped]) -> str:
     if len(whys) == 1:  # for example, the work itself cannot be used
         return whys.pop()
     return "no mode could be run: " + "; ".join(f"{one.mode}: {one.why}" for one in failed)
-
-
-def installed(modes: str | None, **queues: str | None) -> tuple[list[str], list[Skipped]]:
-    """Return which of these modes, or of the default ones, can be run here, and why the others cannot.
-
-    `queues` are the options that one of them must have a use for. Raises UserError if none is installed.
-    """
-    names = list(DEFAULT_MODES) if modes is None else checks.mode_list(modes)
-    checks.used_by(names, **queues)
-    missing = {name: extra for name in names if (extra := MODE_BY_NAME[name].missing)}
-    if len(missing) == len(names):
-        are = "is" if len(names) == 1 else "are"
-        extras = ",".join(missing.values())
-        raise UserError(f"{', '.join(names)} {are} not installed; run pip install 'taskdemo[{extras}]'")
-    return [name for name in names if name not in missing], [
-        Skipped(mode=name, why=f"not installed; run pip install 'taskdemo[{extra}]'") for name, extra in missing.items()
-    ]
 
 
 def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:
