@@ -34,7 +34,7 @@ def over_redis(url: str) -> Any:
 
 @pytest.fixture
 def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    monkeypatch.setattr(claims, "_WAIT_S", 0.3)
+    monkeypatch.setattr(claims, "_CLAIM_TIMEOUT_S", 0.3)
     held: list[claims.Take] = []
 
     def hold(url: str, queue: str = "rq:taskdemo") -> bool:

@@ -31,7 +31,7 @@ from taskdemo_cli.units import format_count
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.sightings import Answered
 
-DRAIN_S = 3.0
+DRAIN_TIMEOUT_S = 3.0
 """How long a server may be busy after a burst; one that is busy for longer is replaced."""
 DOCUMENT_S, DOCUMENT_BYTES = 60.0, 64 * 2**20
 """The most time and size that the OpenAPI documents of a large application take."""
@@ -172,8 +172,8 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, show: Sho
 
 
 def _is_quiet(target: Target) -> bool:
-    """Wait until the server is idle, for DRAIN_S at most, and return whether it is."""
-    deadline = time.monotonic() + DRAIN_S
+    """Wait until the server is idle, for DRAIN_TIMEOUT_S at most, and return whether it is."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
     while True:
         try:
             for path in (target.bystander_path, target.threads_path):

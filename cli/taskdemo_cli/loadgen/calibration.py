@@ -14,7 +14,7 @@ from taskdemo_cli.loadgen.protocol import Batch, Done, Gone, Plan, Refused
 from taskdemo_server.contract.child_process import Child
 
 CALIBRATION_S: Final = 0.15
-CALIBRATION_LIMIT_S: Final = 2.0
+CALIBRATION_TIMEOUT_S: Final = 2.0
 
 
 def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None:
@@ -40,9 +40,9 @@ def calibrate(loader: Loader, plan: Plan, requests_per_s: float) -> float | None
     server = Child(command, says_ready=True)
     medians: list[float] = []
     try:
-        port = int(server.await_ready_line(CALIBRATION_LIMIT_S))
+        port = int(server.await_ready_line(CALIBRATION_TIMEOUT_S))
         url = f"http://127.0.0.1:{port}/"
-        again = replace(plan, url=url, count=count, for_s=None, timeout_s=CALIBRATION_LIMIT_S, request_timeout_s=None)
+        again = replace(plan, url=url, count=count, for_s=None, timeout_s=CALIBRATION_TIMEOUT_S, request_timeout_s=None)
         end = time.monotonic() + CALIBRATION_S
         while not medians or time.monotonic() < end:
             if not (shares := _shares(loader, again)):
@@ -60,7 +60,7 @@ def _shares(loader: Loader, plan: Plan) -> list[float]:
     shares: list[float] = []
     loader.run(plan)
     while True:
-        _, frame = loader.frames.get(timeout=2 * CALIBRATION_LIMIT_S)
+        _, frame = loader.frames.get(timeout=2 * CALIBRATION_TIMEOUT_S)
         match frame:
             case Batch(samples):
                 for _, _, sent, _, done, status, _, stamps, _ in samples:

@@ -142,7 +142,7 @@ class Run:
         self._together = False
         """Whether the callers' connections are still being opened, before the first requests are sent together."""
         self._timer: Timer | None = None
-        self._patience: Timer | None = None
+        self._timeouts: Timer | None = None
         """Ends requests that exceed `request_timeout_s`."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
@@ -159,8 +159,8 @@ class Run:
         if plan.timeout_s is not None:
             deadline = self._loop.call_later(plan.timeout_s, self._time_out)
         if plan.request_timeout_s is not None:
-            self._patience = Timer(self._loop, self._end_patience)
-            self._patience.at(t0 + plan.request_timeout_s)
+            self._timeouts = Timer(self._loop, self._end_late)
+            self._timeouts.at(t0 + plan.request_timeout_s)
         try:
             if plan.rate is not None:
                 self._timer = Timer(self._loop, self._tick)
@@ -176,7 +176,7 @@ class Run:
             self._flushing.cancel()
             if deadline is not None:
                 deadline.cancel()
-            for timer in (self._timer, self._patience):
+            for timer in (self._timer, self._timeouts):
                 if timer is not None:
                     timer.close()
             for task in self._tasks:
@@ -226,21 +226,21 @@ class Run:
             self._miss(n, planned, now, "PoolTimeout")
         self._end(TOO_LATE)
 
-    def _end_patience(self) -> None:
+    def _end_late(self) -> None:
         """End the requests that exceeded `request_timeout_s`, and set the timer for the next one that could."""
-        patience, now = self._plan.request_timeout_s or math.inf, time.monotonic()
+        timeout_s, now = self._plan.request_timeout_s or math.inf, time.monotonic()
         # Nothing times out while the callers' connections are opened together; an open one then waits for its turn.
         opening = [] if self._together else [one for one in self._waiting.values() if not one[1].done()]
-        while self._backlog and self._backlog[0][1] + patience <= now:  # first: none of these may get a connection
+        while self._backlog and self._backlog[0][1] + timeout_s <= now:  # first: none of these may get a connection
             self._miss(*self._backlog.popleft(), now, "PoolTimeout")
         for lane, task in opening:
-            if lane.planned + patience <= now:
+            if lane.planned + timeout_s <= now:
                 task.cancel()
                 del self._waiting[lane.n]
                 self._miss(lane.n, lane.planned, now, "ConnectTimeout")
                 self._go_on(None, now)
         for n, lane in list(self._in_flight.items()):
-            if lane.sent + patience > now:  # ordered by time of sending
+            if lane.sent + timeout_s > now:  # ordered by time of sending
                 break
             del self._in_flight[n]
             self._give_up(lane, now, TOO_LATE)
@@ -248,8 +248,8 @@ class Run:
         began = [lane.planned for lane, _ in opening if lane.n in self._waiting]
         began += [planned for _, planned in islice(self._backlog, 1)]
         began += [lane.sent for lane in islice(self._in_flight.values(), 1)]
-        if self._patience is not None:
-            self._patience.at(min(began, default=now) + patience)
+        if self._timeouts is not None:
+            self._timeouts.at(min(began, default=now) + timeout_s)
         self._end_if_over(now)
 
     def _miss(self, n: int, planned: float, now: float, error: str, reason: str | None = None) -> None:
@@ -376,8 +376,8 @@ class Run:
         await asyncio.wait([self._open(n, self._t0) for n in range(1, callers + 1)], timeout=together)
         self._together = False
         ready = [lane for lane, task in self._waiting.values() if task.done()]
-        if self._patience is not None:
-            self._patience.at(time.monotonic())
+        if self._timeouts is not None:
+            self._timeouts.at(time.monotonic())
         for at, lane in enumerate(ready, 1):
             if self._over.done():
                 return

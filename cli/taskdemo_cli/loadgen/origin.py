@@ -14,7 +14,7 @@ from taskdemo_cli.loadgen.request_options import ParsedUrl
 from taskdemo_cli.loadgen.tls import TlsConnection
 
 PORTS = {"http": 80, "https": 443}
-CONNECT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
 """How long an address is tried if there is another; long enough for TCP to resend a lost SYN, after 1 s."""
 
 
@@ -55,7 +55,7 @@ class Origin:
         last = len(self._addresses)
         for at, address in enumerate(self._addresses.copy(), 1):  # other tasks may sort it meanwhile
             try:
-                async with asyncio.timeout(CONNECT_S if at < last else None):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S if at < last else None):
                     await self._connect(connection, address)
             except OSError:
                 if at == last:

@@ -13,7 +13,7 @@ from taskdemo_cli.processes.servers import authorization, connect
 from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.text import shortened
 
-SILENCE_S = 30.0
+SILENCE_TIMEOUT_S = 30.0
 """Seconds without even a heartbeat after which the connection counts as dead and is replaced."""
 TRIES = 2
 """After this many connections in a row without any data, the server counts as gone."""
@@ -98,7 +98,7 @@ class Watcher(threading.Thread):
             self._sink.put(("events", Condition("gone", "the server stopped answering")))
 
     def _follow(self) -> None:
-        connection = self._connection = connect(self._url, SILENCE_S)
+        connection = self._connection = connect(self._url, SILENCE_TIMEOUT_S)
         headers = {"Accept": "text/event-stream", "Last-Event-ID": self._last_id, **authorization(self._token)}
         try:
             connection.request("GET", self._path, headers=headers)

@@ -20,7 +20,7 @@ _LOCK: Final = "lock"
 _BEGUN_FOR_S: Final = 60.0
 """A broker's folder younger than this may belong to a broker that is still starting; an older one without an answering
 broker is left over."""
-_REMOVE_FOR_S: Final = 3.0
+_REMOVE_TIMEOUT_S: Final = 3.0
 _ours: Final[dict[Path, int]] = {}
 """The folders that this process made and has not yet removed, with the descriptors that hold their locks."""
 
@@ -99,7 +99,7 @@ def make() -> Path:
 
 def remove(folder: Path) -> None:
     """Remove a folder; retry for a few seconds, because an ending process may still write to it."""
-    deadline = time.monotonic() + _REMOVE_FOR_S
+    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists() or time.monotonic() > deadline:

@@ -25,7 +25,7 @@ from taskdemo_cli.processes.signals import AskedToStopError
 from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.burst import burst
-from taskdemo_cli.runner.rig import WARM_UP_S, Rig
+from taskdemo_cli.runner.rig import WARM_UP_TIMEOUT_S, Rig
 from taskdemo_cli.runner.target import Target, again, ready_target
 from taskdemo_cli.units import format_count, format_rate, format_seconds
 from taskdemo_server.contract.modes import MODE_BY_NAME
@@ -34,7 +34,7 @@ from taskdemo_server.contract.text import shortened
 
 LAST_ANSWERS_S = 1.0
 """How long a step waits, beyond the work, for its last responses; a server that keeps up has answered by then."""
-REST_S = 20.0
+RECOVERY_TIMEOUT_S = 20.0
 """How long a server that is not ours, or whose broker is not, may take to recover after an overload."""
 STEPS_TOLD = 6
 """The approximate number of steps of a mode, for estimating how long a search will take."""
@@ -204,7 +204,7 @@ class Searcher:
         settings = self.subject.settings
         if settings is None or (settings.broker is not None and not has_ended):
             if troubled:  # one more request: its response and task come after all others
-                last = burst(count=1, timeout_s=REST_S, request=self.request)
+                last = burst(count=1, timeout_s=RECOVERY_TIMEOUT_S, request=self.request)
                 self.rig.measure(self._target(), last)
         elif troubled or has_ended:
             self._end()
@@ -220,14 +220,14 @@ class Searcher:
 
         Raises UserError if any of them fails, and AskedToStopError.
         """
-        patience_s = max(WARM_UP_S, self.wanted.step_s)  # work that takes longer than a step is rejected anyway
-        first = burst(count=count, timeout_s=patience_s, request=self.request)
+        timeout_s = max(WARM_UP_TIMEOUT_S, self.wanted.step_s)  # work that takes longer than a step is rejected anyway
+        first = burst(count=count, timeout_s=timeout_s, request=self.request)
         run = self.rig.measure(target, first)
         self._check()
         errors = [error_words(row.error, row.reason) for row in run.requests if row.error]
         errors += [row.error for row in run.tasks if row.error]
         if run.timed_out:
-            errors = [f"it did not end within {patience_s:g} s"]
+            errors = [f"it did not end within {timeout_s:g} s"]
         if errors or run.ended_because:
             raise UserError(
                 f"even a single request fails ({shortened(run.ended_because or errors[0], 200)}), "

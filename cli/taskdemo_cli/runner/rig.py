@@ -30,19 +30,19 @@ from taskdemo_server.contract.events import WARM_UP
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
 
-START_S = 5.0
+START_TIMEOUT_S = 5.0
 """How long to wait for our processes to start before measuring how busy the processors are."""
-UNHEARD_S = 5.0
+UNHEARD_TIMEOUT_S = 5.0
 """How long to wait for a server that cannot write its journal to recover."""
 STALLED_S = 60.0
 """How long to wait for tasks that do not begin although a worker answers, because it may be busy with others' tasks."""
-LAST_BREATH_S = 2.0
+EXIT_TIMEOUT_S = 2.0
 """How long to wait for the exit of a server that has just broken its connections or stopped answering."""
 BYSTANDER_RATE = 10.0
 """Calls of GET /ping per second, sent on schedule regardless of the responses."""
 WARM_UP_MOST = 40
 """Most requests of a warm-up: FastAPI has this many threads, and each may open a connection to a broker."""
-WARM_UP_S = 60.0
+WARM_UP_TIMEOUT_S = 60.0
 """How long a warm-up may take; as long as a server's start, because a pool's processes import the work only then."""
 End = Literal["done", "asked to stop", "deadline"]
 """Why a part of a run ended."""
@@ -75,7 +75,7 @@ class Rig:
         import psutil
 
         for loader in self.loaders.values():
-            loader.started.wait(START_S)
+            loader.started.wait(START_TIMEOUT_S)
         return round(psutil.cpu_percent(0.1) / 100, 2)
 
     def measure(
@@ -109,7 +109,7 @@ class Rig:
         fired = burst(
             count=count,
             request=plan,
-            timeout_s=WARM_UP_S,
+            timeout_s=WARM_UP_TIMEOUT_S,
             request_timeout_s=None,  # first requests are the slowest, and all must be over before the run
             headers=[*plan.headers, (WARM_UP, "1")],
         )
@@ -217,7 +217,7 @@ class _Run:
                 deadline = self.recorder.t0 + self.plan.timeout_s
             end = self._drain(self._is_over, deadline)
         if self.target.server is not None and (self.server == "gone" or self.recorder.broken_off):
-            self._drain(lambda: self.server == "ended", time.monotonic() + LAST_BREATH_S, stoppable=False)
+            self._drain(lambda: self.server == "ended", time.monotonic() + EXIT_TIMEOUT_S, stoppable=False)
         return end
 
     def _watch(self) -> Watcher | None:
@@ -292,7 +292,7 @@ class _Run:
     def _is_over(self) -> bool:
         """Return whether all tasks have ended, or nothing will be heard of the others' ends."""
         now = time.monotonic()
-        is_unheard = self.server == "unheard" and now - self.since > UNHEARD_S
+        is_unheard = self.server == "unheard" and now - self.since > UNHEARD_TIMEOUT_S
         return not self.recorder.unended or is_unheard or self.server in {"gone", "ended"} or self._is_stalled(now)
 
     def _is_stalled(self, now: float) -> bool:
@@ -307,10 +307,10 @@ class _Run:
             answers = again(self.target).health.worker
             # If running work takes much longer than its known length, its worker has died.
             length = self.header.duration_s if self.recorder.running else 0.0
-            patience = math.inf if length is None else STALLED_S + 4 * length
+            timeout_s = math.inf if length is None else STALLED_S + 4 * length
             if answers is False or (answers is not True and not self.recorder.running):
                 self._note("stalled", no_worker(self.target))
-            elif now - self.left_since >= patience:
+            elif now - self.left_since >= timeout_s:
                 self._note(
                     "stalled",
                     f"no task began for {STALLED_S:.0f} s, although a worker answers on the broker; only a worker "

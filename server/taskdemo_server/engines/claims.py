@@ -28,7 +28,7 @@ It keeps the connection or the file open on which the claim depends.
 
 _AGAIN_EVERY_S: Final = 0.1
 _LOOK_EVERY_S: Final = 1.0
-_WAIT_S: Final = 1.5
+_CLAIM_TIMEOUT_S: Final = 1.5
 """How long a server that was just killed may still hold its claim: its broker has yet to notice."""
 _NAMED_S: Final = 0.2
 """Seconds within which a new Redis connection sets its name: after that, all earlier claims are visible."""
@@ -60,7 +60,7 @@ def check(settings: Settings, engine: Engine) -> None:
 
 def claim(engine: EngineModule, queue: str) -> Take | None:
     """Claim a queue, and return the function that holds the claim; None if another server has it."""
-    take, deadline = engine.claim(_name(queue)), time.monotonic() + _WAIT_S
+    take, deadline = engine.claim(_name(queue)), time.monotonic() + _CLAIM_TIMEOUT_S
     while not take():
         if time.monotonic() > deadline:
             return None

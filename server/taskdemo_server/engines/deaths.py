@@ -36,9 +36,9 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
     """
     place = Place(mode, "the server", 0, "")
     host = socket.gethostname()
-    patience = 2 * (engine.REDELIVERED_AFTER_S or 0.0) + _GRACE_S
+    timeout_s = 2 * (engine.REDELIVERED_AFTER_S or 0.0) + _GRACE_S
     if work_s >= LONGEST_UNKNOWN_S:  # a redelivery after the longest possible work would be hours away
-        patience = min(patience, _UNKNOWN_S)
+        timeout_s = min(timeout_s, _UNKNOWN_S)
 
     def lose(task_id: str, why: str) -> None:
         index.journal.write(place.event(task_id, "lost", error=why).to_line())
@@ -62,8 +62,8 @@ def follow_deaths(engine: EngineModule, index: Index, mode: str, work_s: float, 
                     lose(task.id, f"Given up after {often} processes that ran it had died.")
                     if task.ref is not None:
                         engine.cancel(task.ref)  # or it would start again; the engine journals that after the loss
-                elif start in dead_since and now - max(dead_since[start], worker_since) >= patience:
-                    lose(task.id, f"The process that ran it died, and in {patience:g} s no other has begun it again.")
+                elif start in dead_since and now - max(dead_since[start], worker_since) >= timeout_s:
+                    lose(task.id, f"The process that ran it died, and in {timeout_s:g} s no other has begun it again.")
             # A task that ended its process by an exception has ended, but some workers see a death and start it again.
             for task in index.begun_again(MOST_DEATHS - 1):
                 if task.ref is not None:

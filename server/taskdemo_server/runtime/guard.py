@@ -19,7 +19,7 @@ from taskdemo_server.runtime.orphans import end_with_starter, lives
 from taskdemo_server.runtime.signals import SIGNALS
 
 _MOST_LINE: Final = 1 << 16
-_LAST_WORDS_S: Final = 1.0
+_LAST_WORDS_TIMEOUT_S: Final = 1.0
 _END_TIMEOUT_S: Final = 0.2
 
 
@@ -59,7 +59,7 @@ def guard(
         if first is not None:
             process.send_signal(first)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_LAST_WORDS_S)
+                process.wait(_LAST_WORDS_TIMEOUT_S)
         _kill_descendants()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +72,7 @@ def guard(
     if ending.is_set():
         threading.Event().wait()  # the thread that ends the command ends this process too
     _kill_descendants()  # A main process that was killed may leave workers that would go on.
-    output.join(_LAST_WORDS_S)
+    output.join(_LAST_WORDS_TIMEOUT_S)
     return code
 
 

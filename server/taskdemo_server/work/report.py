@@ -17,7 +17,7 @@ _TIMEOUT_S: Final = 5.0
 _RETRY_AFTER_S: Final = 1.0
 _MOST_BYTES: Final = 1 << 20
 """For lines sent together, before the last is added: a server refuses 4 MiB, and a failed task may have 40 kB."""
-_WAIT_S: Final = 1.0
+_END_TIMEOUT_S: Final = 1.0
 """An ended task waits at most this long for the server to know: its process may end right after."""
 
 
@@ -35,7 +35,7 @@ class Reporter:
         """Why the server accepts no reports now; empty if it does."""
 
     def write(self, line: bytes) -> None:
-        """Queue the line of one event; if it is an end, wait up to _WAIT_S until the server has taken it."""
+        """Queue the line of one event; if it is an end, wait up to _END_TIMEOUT_S until the server has taken it."""
         if self._process != os.getpid():  # This may be a forked process, which has no thread to send.
             self._process = os.getpid()
             self._lines = queue.SimpleQueue()  # the parent sends what is in the old one
@@ -43,7 +43,7 @@ class Reporter:
         tried = threading.Event()
         self._lines.put((line, tried))
         if b'"state":"started"' not in line and not self._trouble:
-            tried.wait(_WAIT_S)
+            tried.wait(_END_TIMEOUT_S)
 
     def _send(self) -> None:
         while True:

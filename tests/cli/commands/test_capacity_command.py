@@ -127,7 +127,7 @@ def test_each_request_is_sent_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_first_request_that_is_never_answered_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskdemo_cli.runner.capacity.WARM_UP_S", 0.5)
+    monkeypatch.setattr("taskdemo_cli.runner.capacity.WARM_UP_TIMEOUT_S", 0.5)
     with Scripted(stranger(hang)) as server:
         done = in_process("capacity", "--url", server.url, "--step", "1s")
     assert done.returncode == 2

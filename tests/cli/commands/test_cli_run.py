@@ -9,7 +9,7 @@ from samples import T0, events_of, sample
 from taskdemo_cli.loadgen.protocol import Batch, Plan, Started
 from taskdemo_cli.processes.signals import StopRequest
 from taskdemo_cli.runner import rig
-from taskdemo_cli.runner.rig import WARM_UP_S, Rig
+from taskdemo_cli.runner.rig import WARM_UP_TIMEOUT_S, Rig
 from taskdemo_cli.runner.target import Health, Target
 
 D = 0.4
@@ -85,7 +85,7 @@ def test_a_warm_up_is_waited_for_however_little_time_each_request_of_the_run_has
     monkeypatch.setattr("taskdemo_cli.runner.rig._Run", Noted)
     plan = Plan(url="http://127.0.0.1:9/", count=3, request_timeout_s=0.05)
     Rig(StopRequest()).warmed_up(Target("http://127.0.0.1:9"), plan)
-    assert [(one.count, one.timeout_s, one.request_timeout_s) for one in plans] == [(3, WARM_UP_S, None)]
+    assert [(one.count, one.timeout_s, one.request_timeout_s) for one in plans] == [(3, WARM_UP_TIMEOUT_S, None)]
 
 
 def test_fire_without_waiting_leaves_the_tasks_unfinished() -> None:

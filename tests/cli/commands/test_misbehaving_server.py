@@ -178,7 +178,7 @@ def test_a_stream_of_events_that_never_brings_any_is_given_up(answer: bytes) -> 
 def test_a_server_whose_event_loop_is_blocked_is_not_gone_while_it_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_stream, "SILENCE_S", 0.02)
+    monkeypatch.setattr(event_stream, "SILENCE_TIMEOUT_S", 0.02)
     connections = []
 
     async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

@@ -253,13 +253,13 @@ def test_a_report_that_breaks_off_is_no_trouble_of_the_servers(shared_server: Ru
 def test_a_worker_has_told_of_an_end_before_its_task_is_done_with(
     shared_server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_report, "_WAIT_S", 60)
+    monkeypatch.setattr(work_report, "_END_TIMEOUT_S", 60)
     Reporter(shared_server.url, None).write(reported("d" * 16, "finished", time.monotonic()))
     assert shared_server.states("d" * 16) == ["finished"]
 
 
 def test_a_worker_whose_server_is_away_is_held_up_by_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_report, "_WAIT_S", 60)
+    monkeypatch.setattr(work_report, "_END_TIMEOUT_S", 60)
     reporter, begun = Reporter("http://127.0.0.1:1", None), time.monotonic()
     for _ in range(3):
         reporter.write(reported("d" * 16, "failed", begun))

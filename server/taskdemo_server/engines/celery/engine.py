@@ -26,7 +26,7 @@ _SCHEMES: Final = frozenset({"redis", "rediss", "redis+socket", "sentinel", "amq
 _CHECK_S: Final = 1.0
 REDELIVERED_AFTER_S: Final = float(celery.conf.broker_transport_options.get("visibility_timeout", 5.0))
 """The visibility timeout over Redis; RabbitMQ notices a dead worker at once, within this time on a busy machine."""
-_END_S: Final = 10.0
+_END_TIMEOUT_S: Final = 10.0
 """Seconds that a worker may take to end once none of its processes is left."""
 _STATES: Final[dict[str, TaskState]] = {
     states.SUCCESS: "finished",
@@ -54,7 +54,7 @@ def end_in_time(sender: Any, **_: Any) -> None:
 
         while sender.controller.blueprint.state == RUN or any(lives(one.pid) for one in psutil.Process().children()):
             time.sleep(_CHECK_S)
-        time.sleep(_END_S)
+        time.sleep(_END_TIMEOUT_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="end", daemon=True).start()

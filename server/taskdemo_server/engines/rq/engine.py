@@ -17,7 +17,7 @@ from taskdemo_server.engines.base import Status
 from taskdemo_server.engines.rq.page import queue, url
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
-_STOP_S: Final = 2.0
+_STOP_TIMEOUT_S: Final = 2.0
 REDELIVERED_AFTER_S: Final = None  # A job fails when its process dies; RQ takes many minutes to notice a dead worker.
 _STATES: Final[dict[JobStatus, TaskState]] = {
     JobStatus.STARTED: "started",
@@ -77,7 +77,7 @@ def cancel(ref: str) -> bool:
         job = Job.fetch(ref, connection=queue.connection, serializer=queue.serializer)
         if job.is_started:
             send_stop_job_command(queue.connection, ref, serializer=queue.serializer)
-            deadline = time.monotonic() + _STOP_S
+            deadline = time.monotonic() + _STOP_TIMEOUT_S
             while job.get_status() is not JobStatus.STOPPED:
                 if time.monotonic() > deadline:
                     return False
