@@ -34,6 +34,11 @@ def limit_name(limit: str) -> str:
     return limit.removeprefix("survive_").replace("_", " ")
 
 
+def limit_question(limit: str) -> str:
+    """Return what a limit asks, or the name of one that only another version of taskdemo knows."""
+    return QUESTIONS.get(limit, limit_name(limit))
+
+
 class Cell(Struct, frozen=True, kw_only=True):
     """What the experiment about one limit of one mode showed."""
 

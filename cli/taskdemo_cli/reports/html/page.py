@@ -38,7 +38,7 @@ from taskdemo_cli.analysis.scan import VERDICTS, name_of_endpoint, outcome, told
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument, runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
-from taskdemo_cli.documents.limits import QUESTIONS, LimitsDocument, limit_name, limits_in
+from taskdemo_cli.documents.limits import LimitsDocument, limit_name, limit_question, limits_in
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RequestRow, RunDocument, TaskRow, name_of
 from taskdemo_cli.documents.scan import ScanDocument
@@ -171,7 +171,7 @@ def _environment() -> Environment:
         "computing": computing,
         "needs": NEEDS,
         "asking": modes_registry.QUESTIONS,
-        "limit_questions": QUESTIONS,
+        "limit_question": limit_question,
     }
     return environment
 

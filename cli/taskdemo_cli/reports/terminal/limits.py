@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from taskdemo_cli.documents.limits import QUESTIONS, Cell, LimitsDocument, limit_name, limits_in
+from taskdemo_cli.documents.limits import Cell, LimitsDocument, limit_name, limit_question, limits_in
 from taskdemo_cli.reports.terminal.notes import note_lines
 from taskdemo_cli.reports.terminal.painter import Screen
 from taskdemo_cli.reports.terminal.style import SIGNS, Glyph, Palette, cell, paragraph, row
@@ -80,7 +80,7 @@ def figure(found: Cell, width: int) -> str:
 def _sentence_lines(document: LimitsDocument, width: int) -> Iterator[Text]:
     modes = document.modes
     for limit in limits_in(modes):
-        yield from paragraph(QUESTIONS.get(limit, limit_name(limit)), width, Palette.BOLD)
+        yield from paragraph(limit_question(limit), width, Palette.BOLD)
         said = grouped(
             ((cells[limit].text, *SIGNS[cells[limit].verdict]), mode) for mode, cells in modes.items() if limit in cells
         )
@@ -128,4 +128,4 @@ class LimitsScreen(Screen):
         yield from limits_table(self._names, self._cells, self._limits, self._running, width)
         yield row("")
         for mode, limit in self._running:
-            yield row((cell(f"{mode}, {QUESTIONS.get(limit, limit_name(limit))}", width), Palette.DIM))
+            yield row((cell(f"{mode}, {limit_question(limit)}", width), Palette.DIM))
