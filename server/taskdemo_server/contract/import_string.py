@@ -6,24 +6,14 @@ like a missing name, and the two need different messages.
 """
 
 import difflib
-import functools
 import importlib
 import sys
-import sysconfig
-import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
-from taskdemo_server.contract.text import error_text, escape, shortened
-
-INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
-"""Names of folders that hold installed libraries."""
-_NOT_USERS: Final = tuple(
-    Path(folder).resolve()
-    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), Path(__file__).parents[1])
-)
-"""The folders of Python's and taskdemo's own files."""
+from taskdemo_server.contract.text import escape, shortened
+from taskdemo_server.contract.whose_code import INSTALLED, describe_error
 
 
 class UnusableError(ValueError):
@@ -141,21 +131,6 @@ def _nearest(parts: list[str], here: Path) -> list[str]:
     return [*near, *rest] if near else []
 
 
-@functools.cache
-def is_pythons(filename: str) -> bool:
-    """Return whether a file is Python's or taskdemo's own, or no file: some code has none, such as Python's startup."""
-    path = Path(filename).resolve()
-    is_within = any(path.is_relative_to(folder) for folder in _NOT_USERS)
-    return filename.startswith("<") or (is_within and INSTALLED.isdisjoint(path.parts))
-
-
-@functools.cache
-def is_users(filename: str) -> bool:
-    """Return whether a file is the user's own: neither Python's nor taskdemo's nor an installed package's."""
-    path = Path(filename)  # what was compiled to C names its source, without the folder
-    return path.is_absolute() and not is_pythons(filename) and INSTALLED.isdisjoint(path.resolve().parts)
-
-
 def _own_names(module: Any, callables: list[str]) -> str:
     """Return which of these names the module defines rather than imports, for people."""
     there = [(name, getattr(module, name)) for name in callables]
@@ -166,18 +141,3 @@ def _own_names(module: Any, callables: list[str]) -> str:
 def _place(module: Any, folder: str | None) -> str:
     file = Path(getattr(module, "__file__", None) or module.__name__)
     return shortened(str(file.relative_to(folder) if folder and file.is_relative_to(folder) else file), 200)
-
-
-def describe_error(error: BaseException, longest: int = 4096) -> str:
-    """Return `Kind: text (file:line)` of an exception, on one line, with that many characters of text. Not escaped.
-
-    The file and line are the last ones outside libraries, if there are any.
-    """
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    own = [(file, line) for file, line in lines if is_users(file)]
-    where = "".join(f" ({Path(file).name}:{line})" for file, line in (own or lines)[-1:])
-    if isinstance(error, SyntaxError) and error.filename:
-        where = f" ({Path(error.filename).name}:{error.lineno})"
-        return f"{type(error).__name__}: {error.msg}{where}"
-    text = error_text(error)
-    return f"{text if len(text) <= longest else f'{text[: longest - 1]}…'}{where}"

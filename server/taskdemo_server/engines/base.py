@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final, Protocol, cast
 
 from taskdemo_server.contract.events import TaskState
-from taskdemo_server.contract.import_string import INSTALLED, UnusableError
+from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, results_beside
 from taskdemo_server.contract.text import shortened, without_password
+from taskdemo_server.contract.whose_code import INSTALLED
 from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
 

@@ -10,10 +10,10 @@ from collections import deque
 from typing import Any, Final, TextIO
 from urllib.parse import quote
 
-from taskdemo_server.contract.import_string import describe_error
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, QUEUE, Settings
 from taskdemo_server.contract.text import escape, shortened, without_password
+from taskdemo_server.contract.whose_code import describe_error
 
 _EVERY_S: Final = 0.05
 _MOST_LINES: Final = 10_000

@@ -22,9 +22,9 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from taskdemo_server.contract.import_string import describe_error, is_users
 from taskdemo_server.contract.sightings import Answered, Left, LeftState, Look, NeverRan, Whose
 from taskdemo_server.contract.text import error_text, shortened
+from taskdemo_server.contract.whose_code import describe_error, is_users
 from taskdemo_server.journal.file import Journal
 from taskdemo_server.tracking import Tracking, new_id, with_id
 from taskdemo_server.user_app.stacks import ASYNC, Reader, Step, function_of, maker

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
-from taskdemo_server.contract.import_string import is_pythons, is_users
 from taskdemo_server.contract.sightings import FrameworkStep, Look
+from taskdemo_server.contract.whose_code import is_pythons, is_users
 
 OURS: Final = "taskdemo_server"
 IDLE: Final = frozenset({"anyio", "asyncio", "concurrent", "fastapi", "starlette", OURS, "threading", "uvicorn"})

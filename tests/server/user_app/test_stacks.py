@@ -15,8 +15,8 @@ import pytest
 from fastapi.routing import run_endpoint_function
 from jinja2 import Environment, FileSystemLoader
 
-from taskdemo_server.contract.import_string import is_users
 from taskdemo_server.contract.sightings import Look
+from taskdemo_server.contract.whose_code import is_users
 from taskdemo_server.user_app import unready
 from taskdemo_server.user_app.stacks import Reader, Step, frames, name_of, stack, suspended_at
 from taskdemo_server.user_app.unready import where_it_is
