@@ -1,7 +1,7 @@
 """Parses and formats figures for people: times with a fitting unit, shares, sizes, rates, counts with their noun."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})(?:[eE][+-]?[0-9]{1,2})?")
@@ -81,6 +81,12 @@ def format_count(count: float, noun: str = "") -> str:
     """Return a count with its noun, if any: `1 task`, `12,345 tasks`, `8.1`."""
     shown = f"{count:,.0f}" if count >= 100 or count == int(count) else f"{count:.3g}"
     return f"{shown} {noun}{'' if count == 1 else 's'}" if noun else shown
+
+
+def format_list(names: Iterable[str]) -> str:
+    """Return one or more names as people list them: `a`, `a and b`, `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def format_were(count: int, noun: str = "") -> str:

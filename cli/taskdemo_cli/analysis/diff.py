@@ -14,7 +14,7 @@ from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, describe_work
 from taskdemo_cli.stats import grouped, interval_between
-from taskdemo_cli.units import format_count
+from taskdemo_cli.units import format_count, format_list
 from taskdemo_server.contract.text import shortened
 
 SETTINGS: Final = ("method", "path", "message", "count", "for_s", "concurrency", "rate")
@@ -61,7 +61,7 @@ def _flaw(runs: Sequence[RunDocument]) -> str:
         flaws.append(f"has {bad:,} of {format_count(sum(one.accepted for one in tasks), 'task')} that did not finish")
     if any(run.interrupted or run.timed_out or run.ended_because for run in runs):
         flaws.append("was cut short")
-    return " and ".join(flaws)
+    return format_list(flaws) if flaws else ""
 
 
 def _other_settings(pairs: Sequence[Pair]) -> list[str]:

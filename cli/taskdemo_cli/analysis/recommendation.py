@@ -18,7 +18,7 @@ from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
 from taskdemo_cli.stats import grouped
-from taskdemo_cli.units import format_all, format_count, format_seconds, format_share
+from taskdemo_cli.units import format_all, format_count, format_list, format_seconds, format_share
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 QUICK_S: Final = 0.05
@@ -223,7 +223,7 @@ class _Choice:
             )
         if not self._is_free(chosen):
             shorter = [mode for mode in self._good if self._longest_wait[mode] < self._longest_wait[chosen]]
-            less = f"; {_listed(shorter)}" if shorter else ", but no mode that was run"
+            less = f"; {format_list(shorter)}" if shorter else ", but no mode that was run"
             yield f"That is long{less} held up others less."
             if self._never_awaits(chosen):
                 yield "This function never awaits: it blocks the event loop until it returns."
@@ -246,14 +246,14 @@ class _Choice:
         free = [mode for mode in others if self._is_free(mode)]
         if slow := {mode: self._ended[mode] for mode in free if self._is_late(mode, self._ended[chosen])}:
             latest = format_seconds(max(slow.values()))
-            yield f"In {_listed(slow)} the last task did not end until {latest} after the start."
+            yield f"In {format_list(slow)} the last task did not end until {latest} after the start."
 
     def _why(self, held_up: Mapping[str, float]) -> str:
         """Return why the modes that await a function do not help one that cannot await; else an empty string."""
         awaited = [mode for mode in held_up if MODE_BY_NAME[mode].awaits]
         cannot = "never awaits" if any(map(self._never_awaits, awaited)) else "cannot await"
         is_known = awaited and ":" in self.function.name and (not self.function.is_async or cannot == "never awaits")
-        return f": this function {cannot}, so {_listed(awaited)} cannot help" if is_known else ""
+        return f": this function {cannot}, so {format_list(awaited)} cannot help" if is_known else ""
 
     def _given_up(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield what the modes that lack a need give up, one sentence for all that give up the same."""
@@ -265,14 +265,15 @@ class _Choice:
         """Yield why no mode that was run meets all needs, and which other modes do."""
         others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, never recommended
-            yield f"Of the modes that were run, only {_listed(met)} meets this, but it holds up every other request."
+            only = f"Of the modes that were run, only {format_list(met)}"
+            yield f"{only} meets this, but it holds up every other request."
         elif others or "quiet" in needs:
             yield "None of the modes that were run meets this."
         else:
             yield "No mode meets this: leave a need out."
         yield from self._given_up(needs)
         if others and "quiet" not in needs:
-            yield f"Of those that were not run, {_listed(others)} would: --modes {','.join(others)}."
+            yield f"Of those that were not run, {format_list(others)} would: --modes {','.join(others)}."
 
 
 def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
@@ -284,10 +285,5 @@ def _doubts(chosen: str, by_round: Sequence[str | None]) -> Iterator[str]:
         yield "Measured once; --rounds 5 checks it."
 
 
-def _listed(modes: Mapping[str, float] | Sequence[str]) -> str:
-    *names, last = modes
-    return f"{', '.join(names)} and {last}" if names else last
-
-
 def _do(verb: str, modes: Mapping[str, float] | Sequence[str]) -> str:
-    return f"{_listed(modes)} {verb}{'' if len(modes) > 1 else 's'}"
+    return f"{format_list(modes)} {verb}{'' if len(modes) > 1 else 's'}"

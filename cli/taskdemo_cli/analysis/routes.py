@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from taskdemo_cli.units import format_list
+
 METHODS: Final = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
 DEEPEST: Final = 10
 """References and schemas that are nested deeper count as circular."""
@@ -79,7 +81,7 @@ def _route(
             missing.append(f"{name} ({place})")
     undescribed = [f"{name} (path)" for name in dict.fromkeys(_IN_BRACES.findall(path)) if name not in values["path"]]
     if missing := list(dict.fromkeys([*missing, *undescribed])):
-        return Route("GET", path, skipped=f"it needs {' and '.join(missing)}, but no example is given")
+        return Route("GET", path, skipped=f"it needs {format_list(missing)}, but no example is given")
     if _resolved(document, operation.get("requestBody")).get("required") is True:
         return Route("GET", path, skipped="it needs a body")
     query = urlencode({name: _listed(value) for name, value in values["query"].items()}, doseq=True, quote_via=quote)

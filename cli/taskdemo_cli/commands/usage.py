@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from taskdemo_cli.units import format_list
+
 EXTRA: Final = re.compile(r"extra argument\S* \((\S+)\)")
 """What Click says of a single argument that the command does not take; its error has it nowhere else."""
 
@@ -29,8 +31,7 @@ def instead(error: Any, sentence: str) -> str:
         others = [command.name for command in commands if unknown in _options_of(command)]
         if not others:
             return ""
-        *more, last = others
-        return f"; {', '.join(more)} and {last} take it" if more else f"; {last} takes it"
+        return f"; {format_list(others)} {'take' if len(others) > 1 else 'takes'} it"
     if context is not None and extra is not None:
         option = "--url" if "://" in extra[1] else "--path" if extra[1].startswith("/") else "--app"
         return f"; did you mean {option} {extra[1]}?" if option in _options_of(context.command) else ""
