@@ -10,7 +10,7 @@ import math
 import os
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Self, TypeAlias, Unpack, get_args
 
 from msgspec import UNSET
@@ -26,7 +26,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.runner.burst import Known, at, burst, header
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
-from taskdemo_server.contract.events import WARM_UP
+from taskdemo_server.contract.events import WARM_UP, TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
 
@@ -157,6 +157,7 @@ class _Run:
             rated=plan.rate is not None,
             waits=self.mode is not None and not self.mode.answers_first,
         )
+        self.warms_up = (WARM_UP, "1") in plan.headers
         self.running: set[str] = set()
         """The names of the measuring processes that are running a plan."""
         self.begun: set[str] = set()
@@ -191,8 +192,7 @@ class _Run:
                 watcher.stop()
         if self.broken is not None:
             raise UserError(self.broken)
-        for event in self.target.rest(self.offset):
-            self.recorder.event(event)
+        self._hear(self.target.rest(self.offset))
         self.show(self.recorder, time.monotonic())
         return self.recorder.finish(
             self.header,
@@ -268,8 +268,7 @@ class _Run:
         match content:
             case Heard(events, offset):
                 self.offset = offset
-                for event in events:
-                    self.recorder.event(event)
+                self._hear(events)
             case Condition(server, why):
                 self._note(server, why)
             case Gone(returncode):
@@ -288,6 +287,12 @@ class _Run:
             self.begun.add(name)
         elif isinstance(content, Done | Gone | Refused):
             self.running.discard(name)
+
+    def _hear(self, events: Iterable[TaskEvent]) -> None:
+        """Record events, except those of an earlier warm-up that nobody waited for."""
+        for event in events:
+            if self.warms_up or not event.id.startswith(f"{WARM_UP}-"):
+                self.recorder.event(event)
 
     def _is_over(self) -> bool:
         """Return whether all tasks have ended, or nothing will be heard of the others' ends."""
