@@ -160,32 +160,41 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     that decided: the one furthest beyond the limit, or nearest to it.
     """
     figures = _figures(threshold.metric, document)
-    several = len({name for name, _, _ in figures}) > 1 and threshold.mode is None
-    asked = [figure for figure in figures if threshold.mode in {None, figure[0]}]
-    missing = [name for name, value, _ in asked if value is None]
-    known = [(value, name, more) for name, value, more in asked if value is not None]
+    several = len({name for name, *_ in figures}) > 1 and threshold.mode is None
+    asked = [
+        (value, " in " + ", ".join(filter(None, [name if several else "", round_])) if several or round_ else "", more)
+        for name, round_, value, more in figures
+        if threshold.mode in {None, name}
+    ]
+    missing = [where for value, where, _ in asked if value is None]
+    known = [(value, where, more) for value, where, more in asked if value is not None]
     beyond = [figure for figure in known if OPERATORS[threshold.operator](figure[0], threshold.limit)]
     if (missing and not beyond) or not asked:
-        where = f" in {missing[0]}" if missing and several else ""
+        where = missing[0] if missing else ""
         return Outcome(threshold, f"{threshold.metric} was not measured{where}", None, met=True)
     least_first = sorted(beyond or known, key=itemgetter(0))
-    value, name, more = least_first[0 if threshold.operator in {"<", "<="} else -1]
+    value, where, more = least_first[0 if threshold.operator in {"<", "<="} else -1]
     shown, _ = told_apart([value, threshold.limit], threshold.kind.words)
-    where = f" in {name}" if several else ""
     return Outcome(threshold, f"{threshold.metric} was {shown}{more}{where}", value, met=bool(beyond))
 
 
 def _figures(
     metric: str, document: RunDocument | ComparisonDocument | CapacityDocument
-) -> list[tuple[str, float | None, str]]:
+) -> list[tuple[str, str, float | None, str]]:
     """Return the metric of each mode of a capacity, or of each run in the order of the modes.
 
-    Each has the mode's name, the value (None if not measured), and what to write behind the figure.
+    Each has the mode's name, which of several rounds it was, the value (None if not measured), and what to write behind
+    the figure.
     """
     if document.kind == "capacity":
-        return [(name, getattr(found, CAPACITY[metric][0]), "/s") for name, found in document.modes.items()]
-    groups = by_mode(runs_of(document)).items()
-    return [(name, value_of(run, metric), _doubt(metric, run)) for name, group in groups for run in group]
+        return [(name, "", getattr(found, CAPACITY[metric][0]), "/s") for name, found in document.modes.items()]
+    runs = runs_of(document)
+    several = len({run.round for run in runs}) > 1
+    return [
+        (name, f"round {run.round}" if several else "", value_of(run, metric), _doubt(metric, run))
+        for name, group in by_mode(runs).items()
+        for run in group
+    ]
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:

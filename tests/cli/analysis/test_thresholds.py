@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -174,8 +175,18 @@ def test_in_a_comparison_the_worst_run_of_all_or_of_one_mode_decides() -> None:
     for expression in ("response.max > 1.5s", "requests_per_s < 2"):
         every = evaluate(parse(expression, MODES), document)
         assert every.met
-        assert every.found.endswith("in blocking")
+        assert re.search(r" in blocking, round [12]$", every.found)
     assert not evaluate(parse("background.response.max > 1.5s", MODES), document).met
+    once = evaluate(parse("response.max > 1.5s"), samples.comparison_document())
+    assert once.found.endswith(" in blocking")
+
+
+def test_of_several_rounds_the_outcome_names_the_one_that_decided() -> None:
+    runs = [samples.blocking_run(5), samples.blocking_run(5, round_number=2, late=1.0)]
+    document = replace(samples.comparison_document(), runs=runs)
+    assert evaluate(parse("response.max > 5.5s"), document).found == "response.max was 10.0 s in round 2"
+    least = evaluate(parse("blocking.response.max < 5.5s", MODES), document)
+    assert least.found == "response.max was 5.01 s in round 1"
 
 
 def test_a_value_near_its_limit_is_shown_in_figures_that_tell_the_two_apart() -> None:
