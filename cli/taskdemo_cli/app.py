@@ -287,11 +287,13 @@ def compare(
     fail_if: Annotated[list[str] | None, options.FAIL_IF] = None,
 ) -> int:
     """Run the same burst in every mode and say what the differences mean; or compare two saved results."""
-    from taskdemo_cli.commands import compare, report
+    from taskdemo_cli.commands import compare, report, usage
     from taskdemo_cli.commands.keeping import Keeping
     from taskdemo_cli.runner.burst import burst
 
     if old is not None:
+        if command := usage.of_modes("taskdemo compare", [old, *([new] if new else [])], ["--modes"]):
+            raise UserError(f"compare takes its modes after --modes; type {command}")
         if new is None:
             raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
         for option in _typed(context):

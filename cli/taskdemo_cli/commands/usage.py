@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from taskdemo_cli.units import format_list
+from taskdemo_server.contract.modes import MODE_BY_NAME
 
-EXTRA: Final = re.compile(r"extra argument\S* \((\S+)\)")
-"""What Click says of a single argument that the command does not take; its error has it nowhere else."""
+EXTRA: Final = re.compile(r"extra argument\S* \((.+)\)")
+"""What Click says of arguments that the command does not take; its error has them nowhere else."""
 
 
 def from_environment(command: str, arguments: Sequence[str], sentence: str) -> str:
@@ -33,9 +34,25 @@ def instead(error: Any, sentence: str) -> str:
             return ""
         return f"; {format_list(others)} {'take' if len(others) > 1 else 'takes'} it"
     if context is not None and extra is not None:
+        taken = [word for name in ("old", "new") if (word := context.params.get(name))]
+        words = [*taken, *extra[1].split()]
+        if command := of_modes(f"taskdemo {context.info_name}", words, _options_of(context.command)):
+            return f"; type {command}"
+        if " " in extra[1]:
+            return ""
         option = "--url" if "://" in extra[1] else "--path" if extra[1].startswith("/") else "--app"
         return f"; did you mean {option} {extra[1]}?" if option in _options_of(context.command) else ""
     return ""
+
+
+def of_modes(command: str, words: Sequence[str], options: Sequence[str]) -> str:
+    """Return the command with these words as modes after its option; empty if one is no mode or no option fits."""
+    if not all(word in {*MODE_BY_NAME, "all", "queues"} for one in words for word in one.split(",")):
+        return ""
+    if "--modes" in options:
+        return f"{command} --modes {','.join(words)}"
+    fits = "--mode" in options and len(words) == 1 and words[0] in MODE_BY_NAME
+    return f"{command} --mode {words[0]}" if fits else ""
 
 
 def _options_of(command: Any) -> list[str]:
