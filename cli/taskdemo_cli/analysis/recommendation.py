@@ -40,6 +40,8 @@ WAITING: Final = tuple(
 """Modes for work that a caller can wait for; those that demand least of the work come first."""
 AFTERWARDS: Final = tuple(mode.name for mode in MODES if mode.answers_first)
 """Modes that answer first, in the order of what they need besides FastAPI."""
+ADVISED: Final = tuple(mode.name for mode in MODES if mode.name in {*WAITING, *AFTERWARDS})
+"""Modes that may be recommended: all but `blocking`."""
 APART: Final = frozenset(mode.name for mode in MODES if mode.runs in {"process", "worker"})
 """Modes whose work does not share the server's interpreter."""
 
@@ -185,6 +187,10 @@ class _Choice:
     def _least(self, candidates: Sequence[str]) -> str | None:
         return min(candidates, key=self._longest_wait.__getitem__, default=None)
 
+    def _held_up(self, mode: str) -> bool:
+        """Return whether a bystander was seen to wait for too long, and not only can be."""
+        return (self._good[mode].waited or 0.0) >= self._bearable
+
     def _is_free(self, mode: str) -> bool:
         return self._good[mode].waited is None or self._longest_wait[mode] < self._bearable
 
@@ -242,7 +248,8 @@ class _Choice:
         if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
             most, limit = format_seconds(max(held_up.values())), format_seconds(self._bearable)
             long = f"{most} ({limit} or more is too long)"
-            yield f"{_do('hold', held_up)} up {BYSTANDER} for up to {long}{self._why(held_up)}."
+            hold = _do("hold", held_up) if any(map(self._held_up, held_up)) else f"{format_list(held_up)} can hold"
+            yield f"{hold} up {BYSTANDER} for up to {long}{self._why(held_up)}."
         free = [mode for mode in others if self._is_free(mode)]
         if slow := {mode: self._ended[mode] for mode in free if self._is_late(mode, self._ended[chosen])}:
             latest = format_seconds(max(slow.values()))
@@ -263,10 +270,11 @@ class _Choice:
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run meets all needs, and which other modes do."""
-        others = [mode.name for mode in MODES if mode.name not in self._good and not any(map(mode.lacks, needs))]
+        others = [mode for mode in ADVISED if mode not in self._good and not any(map(MODE_BY_NAME[mode].lacks, needs))]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, never recommended
+            holds = "holds" if any(map(self._held_up, met)) else "can hold"
             only = f"Of the modes that were run, only {format_list(met)}"
-            yield f"{only} meets this, but it holds up every other request."
+            yield f"{only} meets this, but it {holds} up every other request."
         elif others or "quiet" in needs:
             yield "None of the modes that were run meets this."
         else:

@@ -226,6 +226,11 @@ def test_where_no_mode_has_what_is_needed_there_is_no_code() -> None:
     assert found.code == ""
 
 
+def test_blocking_is_not_offered_among_the_modes_that_were_not_run() -> None:
+    found = told(a_run("background"), needs=["result"])
+    assert found.endswith("async and threadpool would: --modes async,threadpool.")
+
+
 def test_where_work_says_nothing_of_where_it_should_run_no_need_has_a_mode() -> None:
     for runs in ([failing("threadpool", 5)], [samples.interrupted_run()], [samples.rate_run()]):
         assert recommend.recommend(runs).each == []
