@@ -13,7 +13,6 @@ from taskdemo_cli.documents.comparison import ComparisonDocument, Verdict
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.recording.summary import TRUSTED_SHARE
 from taskdemo_cli.units import format_all, format_count, format_seconds, format_share, format_were
-from taskdemo_server.contract.settings import LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
@@ -28,6 +27,8 @@ AT_ONCE: Final = 100.0
 """From this factor on, a caller was answered at once, and how many times sooner says nothing more."""
 TELLING_S: Final = 0.01
 """Work that takes less explains no waiting."""
+ADVISED_POOL: Final = 100
+"""The most processes that are advised: each takes memory, and more than this help on few machines."""
 REDIRECTS: Final = ("301", "302", "303", "307", "308")
 SHARED: Final = "computes in threads, which share one interpreter with the server"
 
@@ -213,7 +214,7 @@ def _at_once(mode: ModeSummary) -> Iterator[str]:
 def bounded(mode: ModeSummary, *, brief: bool = False) -> str:
     """Return how many tasks ran at a time: the number of processes, not the mode, made the last one late."""
     per_cpu = ", one per CPU" if mode.slots == mode.runs[0].environment.get("cpus") and not brief else ""
-    helps = not mode.computes and mode.tasks_in_a_run <= LARGEST_POOL
+    helps = not mode.computes and mode.tasks_in_a_run <= ADVISED_POOL
     more = f" (--processes {mode.tasks_in_a_run} runs all at once)" if helps else ""
     return f"{mode.slots:,} at a time{per_cpu}{more}"
 

@@ -133,7 +133,7 @@ def of_places() -> dict[str, str]:
     four = [f"laptop pid {pid} MainThread {pid}" for pid in (8, 9, 8, 9)]
     waits = replace(placed("process", four, "sleep", [*two, *in_turn[1:], *in_turn[1:]]), slots=2)
 
-    counts = replace(waits.summary.tasks, accepted=1001, finished=1001)
+    counts = replace(waits.summary.tasks, accepted=101, finished=101)
     runs = {
         "work that never awaits, on the event loop": placed("async", loop, "cpu", in_turn, 1.0),
         "work that awaits, on the event loop": placed("async", loop, "cpu", in_turn),
@@ -146,7 +146,7 @@ def of_places() -> dict[str, str]:
         "two that computed all the time at the same time": placed("background", threads, "shop:report", two, 0.3, 0.95),
         "fewer processes than tasks that wait": waits,
         "as many processes as tasks": replace(waits, slots=8),
-        "more tasks than --processes takes": replace(waits, summary=replace(waits.summary, tasks=counts)),
+        "more tasks than a pool is advised for": replace(waits, summary=replace(waits.summary, tasks=counts)),
         "fewer processes than tasks that compute": replace(
             placed("process", four, "cpu", [*two, *in_turn[1:], *in_turn[1:]], 0.0, 0.99), slots=2
         ),
