@@ -7,7 +7,6 @@ clock of each thread, if there is one.
 """
 
 import asyncio
-import concurrent.futures.thread
 import gc
 import itertools
 import math
@@ -24,7 +23,7 @@ from anyio.to_thread import current_default_thread_limiter
 from msgspec.structs import asdict, replace
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
-from taskdemo_server.user_app.open_requests import Requests, started
+from taskdemo_server.user_app.open_requests import Requests, executors, is_alone, works_for_requests
 from taskdemo_server.user_app.stacks import Step, frames, stack, suspended_at
 from taskdemo_server.work.spent import thread_queued, thread_times
 
@@ -39,8 +38,6 @@ QUEUED: Final = 4
 """A wait for a processor counts up to this multiple of the CPU time: threads that mostly sleep wait for one too."""
 MOST_LOOKS: Final = 12
 """Looks of a kind in one line: those with the most seconds."""
-WORKERS: Final = ("AnyIO worker thread", "asyncio_", "uvloop_", "ThreadPoolExecutor")
-"""Prefixes of the names of threads that work for requests."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
 Stacks = dict[int, list[Step]]
 """Stacks by thread identifier."""
@@ -273,7 +270,7 @@ class LoopStalls:
             steps = [step for task in tasks for step in suspended_at(task.get_coro())]
             if (look := self._reader.look(steps, others=False)) is not None:
                 self._waited_for.add(look, "request", seconds)
-        for threads, waiting in _executors():
+        for threads, waiting in executors():
             look = Look(f"a queue for {threads} threads of an executor", in_line=True)
             self._waited_for.add(look, "request", waiting * seconds)
         stacks = _stacks(without=threading.current_thread())
@@ -283,7 +280,7 @@ class LoopStalls:
             cpu_s, queued_s = self._spent(thread, self._used_waiting)
             self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
-                if thread in started and (look.in_line or not cpu_s):
+                if is_alone(thread) and (look.in_line or not cpu_s):
                     continue  # No request waits for this thread, which may run for ever.
                 self._waited_for.add(look, "thread", seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
@@ -324,12 +321,5 @@ def _stacks(*, without: threading.Thread) -> Stacks:
     return {thread: stack(frame) for thread, frame in frames().items() if thread != without.ident}
 
 
-def _executors() -> list[tuple[int, int]]:
-    """Return the number of threads and the queue length of each ThreadPoolExecutor with a queue, asyncio's too."""
-    queues = list(getattr(concurrent.futures.thread, "_threads_queues", {}).values())
-    counts = {id(one): (queues.count(one), one.qsize()) for one in queues}
-    return [(threads, waiting) for threads, waiting in counts.values() if waiting]
-
-
 def _of_thread(thread: threading.Thread) -> Whose:
-    return "thread" if thread.name.startswith(WORKERS) or thread in started else "application"
+    return "thread" if works_for_requests(thread) else "application"
