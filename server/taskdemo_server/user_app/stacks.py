@@ -44,6 +44,12 @@ WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result",
 ENDPOINTS: Final = frozenset({"run_endpoint_function", "solve_dependencies", "request_response"})
 """Functions of frameworks that call endpoints, or that enclose the functions that do."""
 COMPREHENSIONS: Final = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
+CLOCKS: Final = frozenset(
+    f"time.{clock}{unit}"
+    for clock in ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+    for unit in ("", "_ns")
+)
+"""Calls that nothing waits for, and that compute next to nothing."""
 STARTING: Final = threading.Thread.start.__code__
 WITH: Final = re.compile(r"(?:async\s+)?with\s+(.+?)(?:\s+as\s+\w+)?\s*:", re.DOTALL)
 LONGEST: Final = 60
@@ -146,6 +152,8 @@ class Reader:
             last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
             call, by_now = (last, None) if call in {None, last} else (call, last)
         if is_interrupted:  # it may wait for the GIL anywhere
+            call = by_now = None
+        if not inner and call in CLOCKS:  # so short that a look there shows only that a loop goes on
             call = by_now = None
         in_line = _in_line(inner) or (
             not inner and call is not None and (not called.is_call or call.rpartition(".")[2] in WAITING_CALLS)

@@ -110,6 +110,11 @@ def pooled():
     pool.connection(line)
 
 
+def timed():
+    time.monotonic()
+    time.sleep(0)
+
+
 def opened(_line):
     return gate
 
@@ -152,6 +157,13 @@ def test_what_is_called_in_a_loop_is_told_from_what_it_goes_over(
         if one.opname == "CALL"
     ]
     assert {look.in_loop for look in looks if look and look.function == called} == {in_loop}
+
+
+def test_to_ask_a_clock_is_no_call_to_name(shop: ModuleType, tmp_path: Path) -> None:
+    code = shop.timed.__code__
+    calls = [one for one in dis.get_instructions(code) if one.opname == "CALL"]
+    looks = [Reader(str(tmp_path)).look([Step(code, one.offset, 1, "shop", vars(shop))]) for one in calls]
+    assert [look and look.call for look in looks] == [None, "time.sleep"]
 
 
 def test_code_whose_source_is_gone_is_looked_at_all_the_same(tmp_path: Path) -> None:
