@@ -29,6 +29,7 @@ STEPS: Final[dict[str, FrameworkStep]] = {
     "serialize_response": "serialising",
     "jsonable_encoder": "serialising",
     "render": "serialising",
+    "validate": "serialising",
     "request_body_to_args": "validating",
     "solve_dependencies": "validating",
     "compress": "compressing",
@@ -340,9 +341,16 @@ def _where_by_now(step: Step, called: Called | None) -> str:
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
 
 
+def _step_of(step: Step) -> FrameworkStep | None:
+    """Return what a framework does for the application in this frame."""
+    return STEPS.get(step.code.co_name) if step.package in FRAMEWORKS else None
+
+
 def _look_at_others(steps: list[Step]) -> Look | None:
     for step in steps:
-        if step.package in FRAMEWORKS and (doing := STEPS.get(step.code.co_name)):
+        if (doing := _step_of(step)) is not None:
+            if step.code.co_name == "validate" and any(_step_of(one) == "validating" for one in steps):
+                continue  # so what is validated is the request
             what = "request" if doing == "validating" else "answer"
             return Look(f"{doing} the {what} ({step.package}.{step.code.co_name})", step=doing)
     other = next((step for step in steps if step.package not in IDLE and not is_pythons(step.file)), None)

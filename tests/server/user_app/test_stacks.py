@@ -332,6 +332,25 @@ def test_an_endpoint_of_a_library_is_told_as_the_caller_of_what_that_library_cal
     assert Reader(str(tmp_path)).look(steps) == Look("argon2.hash", "argon2.hash", caller="fastapi_users.register")
 
 
+def framework_steps(*names: str) -> list[Step]:
+    codes = (compile(f"def {name}(): ...", "/x/site-packages/fastapi/a.py", "exec").co_consts[0] for name in names)
+    return [Step(code, 0, 1, "fastapi") for code in codes]
+
+
+@pytest.mark.parametrize(
+    ("names", "step", "place"),
+    [
+        (("validate",), "serialising", "serialising the answer (fastapi.validate)"),  # in a thread, for a plain def
+        (("validate", "serialize_response"), "serialising", "serialising the answer (fastapi.validate)"),
+        (("validate", "solve_dependencies"), "validating", "validating the request (fastapi.solve_dependencies)"),
+    ],
+)
+def test_what_is_validated_is_the_answer_unless_the_request_is(
+    tmp_path: Path, names: tuple[str, ...], step: Any, place: str
+) -> None:
+    assert Reader(str(tmp_path)).look(framework_steps(*names)) == Look(place, step=step)
+
+
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
     assert name_of(str(tmp_path / "shop" / "main.py"), tmp_path) == "shop/main.py"
     assert name_of("/srv/shop/app/main.py", tmp_path) == "app/main.py"
