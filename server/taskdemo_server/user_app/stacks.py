@@ -44,6 +44,8 @@ LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphor
 WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
 ENDPOINTS: Final = frozenset({"run_endpoint_function", "solve_dependencies", "request_response"})
 """Functions of frameworks that call endpoints, or that enclose the functions that do."""
+HANDLERS: Final = frozenset({"get_request_handler", "request_response"})
+"""Functions of frameworks that enclose those that handle a request, beside the endpoint itself."""
 COMPREHENSIONS: Final = frozenset({"<dictcomp>", "<genexpr>", "<listcomp>", "<setcomp>"})
 CLOCKS: Final = frozenset(
     f"time.{clock}{unit}"
@@ -143,6 +145,8 @@ class Reader:
         at = next((n for n, step in enumerate(steps) if is_users(step.file)), None)
         if at is None:
             return _look_at_others(steps) if others else None
+        if _is_handled(steps[:at]) and (look := _look_at_others(steps[:at])) is not None and look.step is not None:
+            return look  # the application's middleware is around the framework, not called by it
         own = steps[at]
         # Skip our own stream, which tasks print through.
         inner = list(dropwhile(lambda step: step.package == OURS, steps[:at]))
@@ -339,6 +343,13 @@ def _where_by_now(step: Step, called: Called | None) -> str:
     if called is not None and called.name is not None and called.is_call:
         return called.name if hasattr(builtins, called.name) else f"{step.package}.{called.name.rpartition('.')[2]}"
     return f"{step.package}.{step.code.co_qualname.replace('<locals>.', '')}"
+
+
+def _is_handled(steps: list[Step]) -> bool:
+    """Return whether the framework handles a request in these frames: what is around them has only passed that on."""
+    return any(
+        step.package in FRAMEWORKS and not HANDLERS.isdisjoint(step.code.co_qualname.split(".")) for step in steps
+    )
 
 
 def _step_of(step: Step) -> FrameworkStep | None:

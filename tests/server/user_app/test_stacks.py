@@ -351,6 +351,17 @@ def test_what_is_validated_is_the_answer_unless_the_request_is(
     assert Reader(str(tmp_path)).look(framework_steps(*names)) == Look(place, step=step)
 
 
+@pytest.mark.parametrize(
+    ("names", "step"), [(("serialize_response", "request_response"), "serialising"), (("jsonable_encoder",), None)]
+)
+def test_a_middleware_is_not_blamed_for_what_the_framework_does_within_it_but_who_calls_that_is(
+    tmp_path: Path, names: tuple[str, ...], step: Any
+) -> None:
+    look = Reader(str(tmp_path)).look([*framework_steps(*names), Step(awaiting.__code__, 0, 1, "shop")])
+    assert look is not None
+    assert (look.step, look.within) == (step, None if step else "awaiting")
+
+
 def test_a_file_of_the_application_goes_by_its_name_in_the_folder_or_by_its_own_folders(tmp_path: Path) -> None:
     assert name_of(str(tmp_path / "shop" / "main.py"), tmp_path) == "shop/main.py"
     assert name_of("/srv/shop/app/main.py", tmp_path) == "app/main.py"
