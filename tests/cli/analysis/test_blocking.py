@@ -339,6 +339,9 @@ def cases() -> dict[str, Blocking]:
         "garbage that was collected, and no place seen": judge(
             held_up, Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen("")])])
         ),
+        "threads that wait for one lock": judge(
+            a_run([0.01], [0.5]), waited(seen(call="lock", in_line=True, of="thread"), full_s=0.5)
+        ),
         "an endpoint of a library": judge(held_up, stalled(library)),
         "what was seen, although every answer was an error": judge(replace(held_up, requests=busy), HELD),
         "what was seen, although one answer was an error": judge(

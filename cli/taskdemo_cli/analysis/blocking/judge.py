@@ -187,12 +187,20 @@ def _mostly_waits(looks: Sequence[Observation]) -> bool:
 def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation]) -> tuple[str | None, str | None]:
     """Return what to write or do instead, and ruff's rule if it finds the call."""
     if change := CAUSES[cause].change:
-        is_known = cause != "threads used up" or (places and places[0].waits)
-        return change if is_known else None, None
+        if cause != "threads used up":
+            return change, None
+        if not places or not places[0].waits:
+            return None, None
+        # Who holds all threads at a lock holds them as long as the lock: no client makes that shorter.
+        return CAUSES["waiting in line"].change if _longest_at(places[0], looks).in_line else change, None
     if not places or cause in UNPROVEN:
         return None, None
-    there = [look for look in looks if places[0].place == (look.place or look.caller)]
-    return change_for(max(there, key=attrgetter("seconds")), waits=bool(places[0].waits))
+    return change_for(_longest_at(places[0], looks), waits=bool(places[0].waits))
+
+
+def _longest_at(place: Place, looks: Iterable[Observation]) -> Observation:
+    there = (look for look in looks if place.place == (look.place or look.caller))
+    return max(there, key=attrgetter("seconds"))
 
 
 def _after_the_answer(
