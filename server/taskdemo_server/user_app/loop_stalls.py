@@ -142,7 +142,9 @@ class LoopStalls:
         if now - due >= LATE_S:
             spent = (after - earlier for after, earlier in zip(self._spent_by_loop, before, strict=True))
             cpu_s, queued_s, gc_s, all_s = spent
-            stacks = {} if self._stall is not None else _stacks(without=self._own)
+            watched = self._stall
+            is_watched = watched is not None and watched.begun == due
+            stacks = {} if is_watched else _stacks(without=self._own)
             self._missed.append(Missed(due, now, cpu_s, queued_s, gc_s, idle, all_s - cpu_s, stacks))
         self._beat, self._gc_s_at_beat = now, self._gc_s
         self._loop.call_later(BEAT_S, self._come_round)
@@ -294,6 +296,7 @@ class LoopStalls:
             if stall is None or stall.begun != missed.begun:  # it was over before the first look
                 stall = OpenStall(Stall(next(self._numbers), idle=missed.idle), missed.begun)
                 self._see_others(stall, missed.stacks, missed.others_cpu_s)
+            add_ended(stall, missed)
             stall.until, stall.sighting.gc_s = missed.ended, missed.gc_s
             stall.sighting.cpu_s, stall.sighting.queued_s = missed.cpu_s, missed.queued_s
             self._end(stall)
@@ -314,6 +317,17 @@ class LoopStalls:
             self._waiting.waiting, self._waiting.loop = self._waited_for.most(), self._done.most()
             self._journal.write(self._waiting.to_line())
             self._waiting, self._waited_for, self._done = Waiting(), Looks(), Looks()
+
+
+def add_ended(stall: OpenStall, missed: Missed) -> None:
+    """Give what threads computed that ended before any look to what requests' threads were mostly seen doing."""
+    lasted_s = missed.ended - missed.begun
+    rest_s = missed.others_cpu_s - sum(one.cpu_s for one in stall.others.values())
+    threads = [one for one in stall.others.values() if one.of == "thread"]
+    if threads and rest_s >= lasted_s / 10:
+        most = max(threads, key=attrgetter("seconds"))
+        key = next(key for key, one in stall.others.items() if one is most)
+        stall.others.add(*key, rest_s, rest_s)
 
 
 def _stacks(*, without: threading.Thread) -> Stacks:
