@@ -315,7 +315,12 @@ def cases() -> dict[str, Blocking]:
     busy = [replace(row, status=503, error="HTTP 503") for row in held_up.requests]
     in_line = seen("a.py:3 in get", call="pool.connection", in_line=True, seconds=0.9)
     library = seen(
-        "argon2.hash", call="argon2.hash", caller="fastapi_users.register", function=None, may_be_plain=False
+        "argon2.hash",
+        call="argon2.hash",
+        caller="fastapi_users.register",
+        function=None,
+        may_be_plain=False,
+        within=None,
     )
     outlived = [
         left(1, state="failed", error="ValueError: \x1b[31m"),

@@ -195,7 +195,10 @@ def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation])
         return CAUSES["waiting in line"].change if _longest_at(places[0], looks).in_line else change, None
     if not places or cause in UNPROVEN:
         return None, None
-    return change_for(_longest_at(places[0], looks), waits=bool(places[0].waits))
+    longest = _longest_at(places[0], looks)
+    if longest.within is None and longest.step is None:  # no line of the application's to change
+        return None, None
+    return change_for(longest, waits=bool(places[0].waits))
 
 
 def _longest_at(place: Place, looks: Iterable[Observation]) -> Observation:
