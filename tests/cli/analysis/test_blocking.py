@@ -295,6 +295,9 @@ REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "a body": (422, {"detail": NEEDS.format('["body","file"]')}),
     "half of a detail": (422, {"detail": '{"detail":[{"loc":'}),
     "an error": (503, {}),
+    "an error in plain text": (503, {"detail": "the database is down"}),
+    "an error under another name": (503, {"detail": '{"error":"the database is down"}'}),
+    "an error with a message": (503, {"detail": '{"code":7,"error":{"message":"the database is down"}}'}),
 }
 
 

@@ -20,6 +20,8 @@ NOT_SEEN: Final = (
     " released the interpreter, like a long call into C."
 )
 """In place of the sentence of `event loop held` where nobody saw what held it."""
+REASONS: Final = ("detail", "message", "error", "title")
+"""Names under which an error answer gives its reason; the first that does counts."""
 TOO_SHORT: Final = (
     "The run was over before a bystander had to wait, so whether this endpoint blocks the server was not measured."
 )
@@ -127,15 +129,21 @@ def _one(answer: Answer) -> str:
 
 
 def _detail(answer: Answer) -> str:
-    """Return the reason that an answer gives in FastAPI's format, or its text if it is not JSON."""
+    """Return the reason that an answer gives in JSON, or its text if it is not JSON."""
     problems = problems_in(answer.detail)
     if problems:
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems[:3])
     try:
-        told = json.loads(answer.detail or "")
-        return str(told["detail"]) if isinstance(told, dict) and isinstance(told.get("detail"), str) else ""
+        return _reason(json.loads(answer.detail or ""))
     except ValueError:
         return answer.detail or ""
+
+
+def _reason(told: object) -> str:
+    """Return the reason in an answer's JSON: the text itself, or that under one of the usual names."""
+    if isinstance(told, dict):
+        return next(filter(None, (_reason(told.get(name)) for name in REASONS)), "")
+    return told if isinstance(told, str) else ""
 
 
 def _told_after(blocking: Blocking) -> str:
