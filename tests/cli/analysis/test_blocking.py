@@ -224,6 +224,16 @@ def test_measured_seconds_decide_whether_it_waits_or_computes(
     assert ("process" in (blocked.change or "")) is not waits
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "queued_s", "waits"), [(0.14, 0.1, False), (0.05, 0.1, True), (0.26, 0.01, True), (0.0, 0.0, True)]
+)
+def test_on_a_busy_machine_what_computed_in_the_time_that_it_had_does_not_wait(
+    cpu_s: float, queued_s: float, waits: bool
+) -> None:
+    found = stalled(seen(call="f", cpu_s=0.02, queued_s=0.02), cpu_s=cpu_s, queued_s=queued_s)
+    assert judge(a_run([0.5], [0.5]), found).places[0].waits is waits
+
+
 @pytest.mark.parametrize(("free_s", "thread_will_do"), [(0.0, False), (0.2, False), (0.29, True)])
 def test_only_code_that_nearly_always_leaves_the_interpreter_to_others_may_stay_in_a_thread(
     free_s: float, thread_will_do: bool

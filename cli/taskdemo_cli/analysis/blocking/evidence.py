@@ -90,6 +90,17 @@ def _shares_interpreter(look: Observation) -> bool:
     return waits and look.free_s < MOST_OF_IT * look.seconds
 
 
+def hurried(stalls: Iterable[Stall]) -> bool:
+    """Return whether the loop's thread had to wait for a processor in these stalls, and computed when it had one.
+
+    On a machine that is so busy, a call that computes looks like one that waits.
+    """
+    stalls = list(stalls)
+    queued_s, net_s = sum(one.queued_s for one in stalls), sum(one.net_s for one in stalls)
+    is_busy = queued_s > SOME_OF_IT * sum(one.lasted_s for one in stalls)
+    return is_busy and sum(one.cpu_s for one in stalls) >= MOST_OF_IT * net_s
+
+
 def in_pieces(waiting: Iterable[Waiting]) -> list[Observation]:
     """Return the short pieces of work that kept the event loop busy most of the time; none if they add up to little.
 

@@ -18,6 +18,7 @@ from taskdemo_cli.analysis.blocking.evidence import (
     OWN,
     burning,
     computing_s,
+    hurried,
     in_line,
     in_pieces,
     long_stalls,
@@ -63,7 +64,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     stalls_of = long_stalls(found.stalls, waited_s)
     answers, is_refused = answers_of(run, found.answers)
     cause, looks, stalls, processor_wait_s = _decide(run, found, stalls_of, waits, threads_waits, is_refused)
-    places = _places(looks, may_wait=cause not in {"interpreter busy", "processors busy"})
+    may_wait = cause not in {"interpreter busy", "processors busy"} and not hurried(stalls)
+    places = _places(looks, may_wait=may_wait)
     change, rule = _change(cause, places, looks)
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
