@@ -38,10 +38,8 @@ MOST_ANSWERS: Final = 1000
 KEPT_BODY: Final = 500
 """Bytes to keep of an answer that refuses a request: they say why."""
 WEBSOCKET: Final = "a WebSocket route, not reachable with an HTTP request"
-NOTHING_LEFT_S: Final = 0.005
-"""A call that returns this soon after its response had nothing left to do."""
 SAME_MOMENT_S: Final = 0.02
-"""A task that ends this soon after its request did not outlive it."""
+"""What ends this soon after another thing ended with it: a call with its response, a task with its request."""
 FORGETTING: Final = frozenset({"create_task", "ensure_future"})
 KEEPERS: Final = frozenset({"tg", "group", "task_group", "taskgroup", "nursery"})
 
@@ -177,7 +175,7 @@ class Requests(Tracking[Request]):
             place = None if added_by is None else self.reader.place(added_by)
             self.journal.write(NeverRan(_name_of(task.func), request.status, place, request.ended_early).to_line())
         request.added.clear()
-        if error is None and request.answered and ended - request.sent < NOTHING_LEFT_S:
+        if error is None and request.answered and ended - request.sent < SAME_MOMENT_S:
             ended = request.answered  # Else the caller could have the answer before this end.
         state, text = outcome(error)
         if error is not None and text is not None:

@@ -11,6 +11,7 @@ from functools import wraps
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from anyio import to_thread
@@ -22,6 +23,7 @@ from taskdemo_cli.recording.sightings import fold
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.sightings import Look
 from taskdemo_server.journal.file import Journal
+from taskdemo_server.user_app import requests
 from taskdemo_server.user_app.open_requests import (
     WEBSOCKET,
     Request,
@@ -79,6 +81,24 @@ def around(journal: Path) -> Callable[[ASGIApp], Requests]:
     written = Journal(str(journal))
     place = Workplace(WorkSettings(mode="app"), None, None)
     return lambda site: Requests(site, written, place, Reader(str(Path(__file__).parent)))
+
+
+@pytest.mark.parametrize(("later_s", "is_left"), [(0.01, False), (0.1, True)])
+def test_a_call_that_returns_a_moment_after_its_answer_ends_with_that(
+    around: Callable[[ASGIApp], Requests], monkeypatch: pytest.MonkeyPatch, later_s: float, is_left: bool
+) -> None:
+    app, place = around(fails), MagicMock()
+    monkeypatch.setattr(app, "workplace", place)
+    monkeypatch.setattr(requests, "time", MagicMock(**{"monotonic.return_value": 5.0 + later_s}))
+
+    async def end() -> None:
+        request = Request()
+        request.answered = request.sent = 5.0
+        app.open[request.id] = request
+        app._end(request)
+
+    asyncio.run(end())
+    assert place.note.call_args.kwargs["clock"] == (5.0 + later_s if is_left else 5.0)
 
 
 def test_the_first_refusal_of_a_path_is_journaled_with_what_it_says(
