@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from taskdemo_cli.analysis import scan as scanned
+from taskdemo_cli.analysis.blocking.evidence import longest_queue
 from taskdemo_cli.analysis.blocking.judge import judge
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.routes import Route
@@ -148,7 +149,8 @@ def _scan_endpoints(
 def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, show: Show) -> EndpointRow:
     """Call an endpoint once, then in bursts as large as it answers in good time, and judge the last of these.
 
-    If that one leaves it unclear whether the endpoint blocks, repeat it once at the same size.
+    If that one leaves it unclear whether the endpoint blocks, or says so of a machine that was busy, repeat it once at
+    the same size.
     """
     most, headers = plan.count or 1, [*plan.headers, *route.headers]
     runs: list[RunDocument] = []
@@ -165,7 +167,8 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, show: Sho
         answers += seen.answers
         found = judge(run, structs.replace(seen, answers=answers))
         first = first or found
-        is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out or found.cause != "not found"
+        is_doubtful = found.cause == "not found" or (found.blocks and longest_queue(seen) >= HELD_UP_S / 2)
+        is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out or not is_doubtful
         if larger is None and is_over:
             return scanned.judged(route, run, found, first)
         size, is_again = larger or size, larger is None

@@ -141,13 +141,17 @@ def in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     return in_threads if seconds_of(in_threads) >= sum(one.over_s for one in waiting) else looks
 
 
+def longest_queue(found: Sightings) -> float:
+    """Return the longest that a thread of the server was seen to wait for a processor."""
+    return max([*(one.queued_s for one in found.waiting), *(one.queued_s for one in found.stalls)], default=0.0)
+
+
 def processor_wait(found: Sightings, waits: Sequence[float], threads_waits: Sequence[float]) -> float | None:
     """Return how long a thread waited for a processor, if that explains why bystanders were late; else None.
 
     The event loop's thread may have waited much longer, for it computes more, than the one that only looks.
     """
-    queued = [*(look.queued_s for look in found.waiting), *(stall.queued_s for stall in found.stalls)]
-    queued_s = max(queued, default=0.0)
+    queued_s = longest_queue(found)
     loop_s = max(waits, default=0.0) - LOOP_LEGS * queued_s
     threads_s = max(threads_waits, default=0.0) - THREADS_LEGS * queued_s
     return queued_s if max(loop_s, threads_s) < HELD_UP_S else None
