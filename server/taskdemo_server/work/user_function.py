@@ -93,6 +93,11 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
             f"{OPTION} {name}: it gets {shortened(', '.join(injected), 80)} from FastAPI; name the function that it"
             " calls, or measure the endpoint: taskdemo fire --app APP --path PATH"
         )
+    if _hides_arguments(function):
+        raise UnusableError(
+            f"{OPTION} {name}: a decorator hides its arguments behind *args and **kwargs; add @functools.wraps to the"
+            " function that the decorator returns, or wrap it in a plain function, and name that"
+        )
     takes_nothing = takes(function)
     if takes_nothing is False and not takes(function, "message"):
         raise UnusableError(
@@ -101,6 +106,14 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
         )
     # Some builtins have no signature.
     return not takes_nothing or by_place(function)[:1] == ["message"]
+
+
+def _hides_arguments(function: Callable[..., Any]) -> bool:
+    """Return whether a function of the user's takes anything, as what a decorator without functools.wraps returns."""
+    if not inspect.isfunction(function):
+        return False
+    kinds = [one.kind for one in inspect.signature(function).parameters.values()]
+    return kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
 
 
 def _injected(function: Callable[..., Any]) -> list[str]:

@@ -58,6 +58,11 @@ async def page(request: Request):
     pass
 
 
+def timed(function):
+    return lambda *args, **kwargs: function(*args, **kwargs)
+
+
+hidden = timed(build)
 fetched = []
 nameless = lambda message: None
 NUMBER = 3
@@ -130,6 +135,7 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
         ),
         ("reports:page", "it gets request from FastAPI"),
         ("reports:two", "it takes (first, second)"),
+        ("reports:hidden", "a decorator hides its arguments behind *args and **kwargs; add @functools.wraps to"),
         ("reports:NUMBER", "that is 3, which cannot be called"),
         ("__main__:build", "__main__ is taskdemo itself"),
     ],
