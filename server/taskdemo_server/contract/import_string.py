@@ -28,7 +28,7 @@ def is_dotted(text: str) -> bool:
 def parse(option: str, text: str) -> tuple[str, str]:
     """Return the module and the name in `module:name`. Raises UnusableError if `text` does not have that form."""
     module, colon, name = text.partition(":")
-    if colon and name.isidentifier() and is_dotted(module):
+    if colon and name.isidentifier() and is_dotted(module) and not module.endswith(".py"):
         if module == "__main__":
             raise UnusableError(f"{option} {text}: __main__ is taskdemo itself; name the module that {name} is in")
         return module, name

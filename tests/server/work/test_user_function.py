@@ -113,6 +113,7 @@ def find(folder: Path) -> Callable[[str], UserFunction]:
     ("work", "sentence"),
     [
         ("reports.build", "did you mean --work reports:build?"),
+        ("reports.py:build", "a module is named without .py and with dots: --work reports:build"),
         ("sub/reports.py:build", "--work sub.reports:build"),
         ("reports:bild", "there is no bild in reports; did you mean --work reports:build?"),
         ("reports:zzz", "there is no zzz in reports; reports.py has build, no_argument, fetch, generates"),
