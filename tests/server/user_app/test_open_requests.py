@@ -23,7 +23,7 @@ from taskdemo_cli.recording.sightings import fold
 from taskdemo_server.contract.settings import WorkSettings
 from taskdemo_server.contract.sightings import Look
 from taskdemo_server.journal.file import Journal
-from taskdemo_server.user_app import requests
+from taskdemo_server.user_app import open_requests
 from taskdemo_server.user_app.open_requests import (
     WEBSOCKET,
     Request,
@@ -89,7 +89,7 @@ def test_a_call_that_returns_a_moment_after_its_answer_ends_with_that(
 ) -> None:
     app, place = around(fails), MagicMock()
     monkeypatch.setattr(app, "workplace", place)
-    monkeypatch.setattr(requests, "time", MagicMock(**{"monotonic.return_value": 5.0 + later_s}))
+    monkeypatch.setattr(open_requests, "time", MagicMock(**{"monotonic.return_value": 5.0 + later_s}))
 
     async def end() -> None:
         request = Request()
