@@ -62,6 +62,13 @@ def figure_words(figure: str, value: float) -> str:
     return format_count(value) if figure in {"tasks.max_parallel", "requests_per_s"} else format_seconds(value)
 
 
+def difference_words(difference: Difference) -> tuple[str, str]:
+    """Return a difference of times with its sign, and whether it may be chance."""
+    sign = "+" if difference.mean > 0 else ""
+    noise = "within noise" if difference.within_noise else "beyond noise"
+    return sign + format_seconds(difference.mean), noise
+
+
 class Time(NamedTuple):
     """A time that a run measured; its `meaning` says from when to when."""
 

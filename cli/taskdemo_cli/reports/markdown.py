@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, figure_words, over_rounds, troubles
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, difference_words, figure_words, over_rounds, troubles
 from taskdemo_cli.analysis.scan import name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -91,10 +91,7 @@ def _intervals(document: ComparisonDocument) -> Iterator[str]:
     rows = []
     for one in document.intervals:
         if one.figure == "response_s.p50":
-            against = NOTHING
-            if (of := one.difference) is not None:
-                noise = "within noise" if of.within_noise else "beyond noise"
-                against = f"{'+' if of.mean > 0 else ''}{format_seconds(of.mean)}, {noise}"
+            against = ", ".join(difference_words(one.difference)) if one.difference else NOTHING
             rows.append([_cell(one.mode), f"{format_seconds(one.low)} {NOTHING} {format_seconds(one.high)}", against])
     if rows:
         yield from _table(["mode", "response p50, 95 % interval", f"against {document.reference}"], rows, left=1)

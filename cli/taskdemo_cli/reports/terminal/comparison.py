@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import computing, most_computing
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, figure_words, over_rounds, troubles
+from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, difference_words, figure_words, over_rounds, troubles
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval, Recommendation
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.notes import warm_up_words
@@ -119,13 +119,12 @@ def interval_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
 
 
 def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
-    difference = entry.difference
-    if difference is None:
+    if entry.difference is None:
         yield " -", Palette.DIM
         return
-    sign = "+" if difference.mean > 0 else ""
-    yield f" {sign}{format_seconds(difference.mean)}".ljust(11), Palette.PLAIN
-    yield ("within noise", Palette.DIM) if difference.within_noise else ("beyond noise", Palette.PLAIN)
+    difference, noise = difference_words(entry.difference)
+    yield f" {difference}".ljust(11), Palette.PLAIN
+    yield noise, Palette.DIM if entry.difference.within_noise else Palette.PLAIN
 
 
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
