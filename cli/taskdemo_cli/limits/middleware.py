@@ -10,6 +10,7 @@ from dataclasses import asdict, astuple, dataclass
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import SETTLE_S, Trial
+from taskdemo_cli.units import format_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ def middleware(trial: Trial) -> Cell:
     without, behind = _observe(trial, "/limits"), _observe(trial, "/limits/behind")
     same = [one == other for one, other in zip(astuple(without), astuple(behind), strict=True)]
     changed = [words for words, alike in zip(without.words, same, strict=True) if not alike]
-    text = f"Behind a BaseHTTPMiddleware {_list(behind.words)}{'' if changed else ': just as without one'}."
-    text += f" Without one, {_list(changed)}." if changed else ""
+    text = f"Behind a BaseHTTPMiddleware {format_list(behind.words)}{'' if changed else ': just as without one'}."
+    text += f" Without one, {format_list(changed)}." if changed else ""
     return counted(sum(same), len(same), text, without=asdict(without), behind=asdict(behind))
 
 
@@ -50,7 +51,3 @@ def _observe(trial: Trial, under: str) -> _Observation:
     end = trial.when(key, "tracked", "ended")
     answer, following = [end is not None and one.status == 200 and one.answered < end for one in answers.result()]
     return _Observation(answer, following, trial.when(f"{key}-unheard", "tracked", "ended") is not None)
-
-
-def _list(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -5,7 +5,7 @@
 
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.trial import Trial
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_count, format_list, format_seconds
 
 WATCHED_S = 2.8
 """Seconds without another attempt after which none is expected."""
@@ -30,13 +30,13 @@ def retry(trial: Trial) -> Cell:
 
 
 def _cell(attempts: int, delays: list[float], watched_s: float, *, succeeded: bool) -> Cell:
-    after = " and ".join(format_seconds(delay) for delay in delays)
+    after = f" after {format_list(map(format_seconds, delays))}" if delays else ""
     if attempts < 2:
         text = f"It failed and was not retried within {format_seconds(watched_s)}."
     elif succeeded:
-        text = f"It failed twice, was retried automatically after {after}, and then succeeded."
+        text = f"It failed twice, was retried automatically{after}, and then succeeded."
     else:
-        text = f"It was retried automatically after {after}, but never succeeded."
+        text = f"It was retried automatically{after}, but never succeeded."
     return Cell(
         verdict="yes" if attempts > 1 and succeeded else "partly" if attempts > 1 else "no",
         measured={
