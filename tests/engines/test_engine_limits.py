@@ -99,7 +99,7 @@ def test_where_nothing_is_begun_there_is_no_cell_at_all(
 ) -> None:
     no_worker = SimpleNamespace(await_ready=lambda _wait: None, end=lambda: None)
     monkeypatch.setattr(trial, "Worker", lambda *_: no_worker)
-    monkeypatch.setattr(trial, "BEGIN_S", 1.0)
+    monkeypatch.setattr(trial, "BEGIN_TIMEOUT_S", 1.0)
     document = run(tmp_path, [mode.name])
     assert document.modes == {mode.name: {}}
     assert {failed.limit for failed in document.failed} == set(LIMITS)

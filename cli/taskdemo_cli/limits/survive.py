@@ -18,7 +18,7 @@ from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import MACHINES, family
 from taskdemo_cli.limits.evidence import counted
-from taskdemo_cli.limits.trial import BEGIN_S, RESTART_PATIENCE_S, WORK_S, Answer, Trial
+from taskdemo_cli.limits.trial import BEGIN_TIMEOUT_S, STOP_TIMEOUT_S, WORK_S, Answer, Trial
 from taskdemo_cli.units import format_count, format_seconds
 from taskdemo_server.contract.events import TaskRecord
 
@@ -138,8 +138,8 @@ class _Busy:
 
         known = restarts
         if is_workers_end:
-            trial.wait(lambda: trial.restarts > known, 3 * RESTART_PATIENCE_S)  # Kubernetes' grace period
-        while not trial.wait_for_quiet(settled, trial.patience_s) and trial.restarts > known:
+            trial.wait(lambda: trial.restarts > known, 3 * STOP_TIMEOUT_S)  # Kubernetes' grace period
+        while not trial.wait_for_quiet(settled, trial.quiet_timeout_s) and trial.restarts > known:
             known = trial.restarts
             trial.await_workers()
         took = time.monotonic() - killed_at
@@ -259,7 +259,7 @@ def _works(trial: Trial) -> bool:
     def has_ended() -> bool:
         return any(task.done for task in trial.tasks() if task.id not in known)
 
-    trial.wait(lambda: has_ended() or (sent.done() and sent.result().status != 200), BEGIN_S)
+    trial.wait(lambda: has_ended() or (sent.done() and sent.result().status != 200), BEGIN_TIMEOUT_S)
     return has_ended()
 
 

@@ -27,11 +27,11 @@ from taskdemo_server.contract.modes import Mode
 from taskdemo_server.contract.settings import Settings, results_beside
 
 POLL_S = 0.01
-BEGIN_S = 15.0
+BEGIN_TIMEOUT_S = 15.0
 """Seconds within which work begins, even on a busy machine."""
 SETTLE_S = 0.15
 """Seconds within which a request reaches the server's work, which cannot be observed from outside."""
-RESTART_PATIENCE_S = 10.0
+STOP_TIMEOUT_S = 10.0
 """Seconds that a server may take to shut down before it is killed: Docker's grace period; Kubernetes' is 30 s."""
 ANSWER_TIMEOUT_S = 30.0
 WORK_S = 0.5
@@ -159,7 +159,7 @@ class Trial:
         """Send the server a signal to end; return the seconds that it took, or None if it had to be killed."""
         told, server = time.monotonic(), self.server
         os.kill(server.pid, number)
-        if self.wait(lambda: server.poll() is not None, RESTART_PATIENCE_S):
+        if self.wait(lambda: server.poll() is not None, STOP_TIMEOUT_S):
             return time.monotonic() - told
         server.kill()
         return None
@@ -195,7 +195,7 @@ class Trial:
         return 2 * (self.at_once or 1) + 2
 
     @property
-    def patience_s(self) -> float:
+    def quiet_timeout_s(self) -> float:
         """Seconds without an event after which nothing more is expected of tasks that take WORK_S."""
         return self.redelivery_s + _LOOK_S if self.workers else WORK_S + 1.0
 
@@ -282,8 +282,8 @@ class Trial:
                 return bool(self.notes(key, step))
             return any(task.starts for task in self.tasks() if task.id not in earlier)
 
-        if not self.wait(begun, BEGIN_S):
-            raise UserError(f"nothing was begun within {BEGIN_S:.0f} s, so nothing was seen")
+        if not self.wait(begun, BEGIN_TIMEOUT_S):
+            raise UserError(f"nothing was begun within {BEGIN_TIMEOUT_S:.0f} s, so nothing was seen")
 
     def wait_for_quiet(self, until: Callable[[], bool], quiet: float | None = None) -> bool:
         """Wait until `until()` is true, or nothing new was written for `quiet` seconds; return whether it is true.

@@ -213,14 +213,14 @@ def test_many_connect_at_once_to_a_name_whose_first_address_refuses(monkeypatch:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a full backlog keeps callers waiting on Linux alone")
-@pytest.mark.parametrize("patience_s", [0.1, 30], ids=["ours", "the request's"])
-def test_an_address_that_says_nothing_is_left_for_the_next(patience_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskdemo_cli.loadgen.origin.CONNECT_TIMEOUT_S", patience_s)
+@pytest.mark.parametrize("timeout_s", [0.1, 30], ids=["ours", "the request's"])
+def test_an_address_that_says_nothing_is_left_for_the_next(timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskdemo_cli.loadgen.origin.CONNECT_TIMEOUT_S", timeout_s)
 
     async def fire() -> list[Sample]:
         origin = Origin(httpx.URL("http://several.test"), None)
         origin._addresses = [full.getsockname(), good.getsockname()]
-        if patience_s > 1:
+        if timeout_s > 1:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(origin.connect(origin.connection(lambda *_: None)), 0.1)
         connection = origin.connection(lambda *_: None)
