@@ -11,7 +11,7 @@ import pytest
 
 from commands import in_process, running, taskdemo
 from engines.stage import free_port
-from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS, QUESTIONS
+from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEED_QUESTIONS, NEEDS
 
 ROOT = Path(__file__).parent.parent
 TOUR = ROOT / "docs" / "tour.md"
@@ -68,7 +68,7 @@ def rows(file: str) -> list[list[str]]:
 
 def test_the_readme_asks_the_five_questions_and_names_every_need() -> None:
     readme = rows("README.md")
-    assert [row[0] for row in readme if row[0].endswith("?")] == [question for question, _ in QUESTIONS]
+    assert [row[0] for row in readme if row[0].endswith("?")] == [question for question, _ in NEED_QUESTIONS]
     assert {need for row in readme for need in NEEDS if len(row) == 3 and f"(`{need}`)" in row[1]} == set(NEEDS)
 
 
@@ -91,7 +91,7 @@ def test_the_readme_names_for_a_need_the_modes_that_the_registry_knows_to_have_i
 
 def test_the_help_of_compare_asks_the_same_questions() -> None:
     text = " ".join(in_process("compare", "--help", COLUMNS="200").stdout.split())
-    for question, needs in QUESTIONS:
+    for question, needs in NEED_QUESTIONS:
         assert f"{question} {', '.join(needs)}" in text
 
 

@@ -12,7 +12,7 @@ from taskdemo_cli.commands import checks, options
 from taskdemo_cli.errors import COULD_NOT_RUN, INTERRUPTED, UserError
 from taskdemo_cli.processes import signals
 from taskdemo_cli.reports.output import OutputStream, complain
-from taskdemo_server.contract.modes import ENGINES, QUESTIONS
+from taskdemo_server.contract.modes import ENGINES, NEED_QUESTIONS
 from taskdemo_server.contract.settings import QUEUE, VERSION, Settings, WorkerSettings, WorkSettings, environment_with
 
 
@@ -261,7 +261,7 @@ def fire(
         "taskdemo compare old.json new.json",
         before=(
             "Questions to ask about slow work, and the needs that follow from the answers:",
-            *(f"{question}  {', '.join(needs)}" for question, needs in QUESTIONS),
+            *(f"{question}  {', '.join(needs)}" for question, needs in NEED_QUESTIONS),
         ),
     ),
 )

@@ -48,7 +48,7 @@ from taskdemo_cli.reports.terminal.documents import drawing
 from taskdemo_cli.reports.terminal.limits import figure
 from taskdemo_cli.reports.terminal.live import RunScreen
 from taskdemo_cli.reports.terminal.style import Drawing, Palette
-from taskdemo_server.contract.modes import DEFAULT_MODES, MODES, QUESTIONS
+from taskdemo_server.contract.modes import DEFAULT_MODES, MODES, NEED_QUESTIONS
 
 WIDTHS = (60, 80, 120)
 
@@ -218,8 +218,8 @@ def test_a_terminal_that_is_too_narrow_is_drawn_on_all_the_same(columns: int) ->
 
 def test_all_answers_to_the_five_questions_stand_in_one_column_on_a_terminal_of_80() -> None:
     lines = [line.partition("?") for line in printed(recommended(), 80).splitlines()]
-    rows = [(question, answers) for question, mark, answers in lines if question + mark in dict(QUESTIONS)]
-    assert len(rows) == len(QUESTIONS)
+    rows = [(question, answers) for question, mark, answers in lines if question + mark in dict(NEED_QUESTIONS)]
+    assert len(rows) == len(NEED_QUESTIONS)
     assert len({len(question) + len(answers) - len(answers.lstrip()) for question, answers in rows}) == 1
 
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from taskdemo_cli.documents.run import Document, Skipped
 
-QUESTIONS: Final = {
+LIMIT_QUESTIONS: Final = {
     "track": "Track: can the engine tell how a task is doing?",
     "cancel": "Cancel: can a task be stopped, waiting or running?",
     "retry": "Retry: is work that failed run again?",
@@ -26,7 +26,7 @@ QUESTIONS: Final = {
     "context": "Context: does the work see the request's context variables?",
 }
 """What each limit asks, in the order of every table."""
-LIMITS: Final = tuple(QUESTIONS)
+LIMITS: Final = tuple(LIMIT_QUESTIONS)
 
 
 def limit_name(limit: str) -> str:
@@ -36,7 +36,7 @@ def limit_name(limit: str) -> str:
 
 def limit_question(limit: str) -> str:
     """Return what a limit asks, or the name of one that only another version of taskdemo knows."""
-    return QUESTIONS.get(limit, limit_name(limit))
+    return LIMIT_QUESTIONS.get(limit, limit_name(limit))
 
 
 class Cell(Struct, frozen=True, kw_only=True):

@@ -145,7 +145,7 @@ NEEDS: Final[dict[str, Need]] = {
     "no-service": Need("needs no broker", ("upkeep",)),
 }
 """The needs, by the name that --need takes."""
-QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+NEED_QUESTIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("Does the caller need the result?", ("result", "answer-first")),
     ("Does the work compute, or wait?", ("quiet",)),
     ("May a crash lose it?", ("survive",)),

@@ -170,7 +170,7 @@ def _environment() -> Environment:
         "longest": LONGEST,
         "computing": computing,
         "needs": NEEDS,
-        "asking": modes_registry.QUESTIONS,
+        "asking": modes_registry.NEED_QUESTIONS,
         "limit_question": limit_question,
     }
     return environment

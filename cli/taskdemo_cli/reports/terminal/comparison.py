@@ -17,7 +17,7 @@ from taskdemo_cli.reports.terminal.style import NAME, Glyph, Palette, cell, para
 from taskdemo_cli.reports.terminal.timeline import overview, timeline
 from taskdemo_cli.stats import grouped
 from taskdemo_cli.units import format_count, format_seconds
-from taskdemo_server.contract.modes import MODES, QUESTIONS
+from taskdemo_server.contract.modes import MODES, NEED_QUESTIONS
 from taskdemo_server.contract.text import escape
 
 TROUBLE: Final = "trouble"
@@ -130,8 +130,8 @@ def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
 def _question_lines(found: Sequence[Recommendation], cpu_share: float | None, width: int) -> Iterator[Text]:
     """Yield a line for each question, with the mode for each of its needs, then what each of these modes gives up."""
     modes = {one.need: one.mode for one in found}
-    wide = max(len(question) for question, _ in QUESTIONS) + 1
-    for question, needs in QUESTIONS:
+    wide = max(len(question) for question, _ in NEED_QUESTIONS) + 1
+    for question, needs in NEED_QUESTIONS:
         answers = [f"it {computing(cpu_share)}"] if cpu_share is not None and COMPUTES_QUESTION in needs else []
         for name in dict.fromkeys(modes.get(need) for need in needs):
             named = ", ".join(need for need in needs if modes.get(need) == name)
