@@ -5,7 +5,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from conftest import without
+from parts import without
 
 
 def server_context(folder: Path) -> ssl.SSLContext:

@@ -13,6 +13,7 @@ import pytest
 
 import chromium
 import forked
+from parts import without
 from servers import RunningServer, Start, own_work, serving
 from taskdemo_cli.loadgen.loader import Loader
 from taskdemo_cli.loadgen.protocol import Frames
@@ -103,13 +104,6 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     """One `background` server with short work, for all the tests of a file that leave it as it was."""
     with serving(tmp_path_factory.mktemp("shared"), duration=0) as server:
         yield server
-
-
-def without(what: str) -> None:
-    """Skip for want of a real part, or fail where all parts must be there."""
-    if os.environ.get("TASKDEMO_REQUIRE_PARTS") == "1":
-        pytest.fail(f"needs {what}, and TASKDEMO_REQUIRE_PARTS=1 says that it is there")
-    pytest.skip(f"needs {what}")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 
 import forked
 from commands import TASKDEMO, members
-from conftest import without
+from parts import REAL_BROKERS, THERE, needs
 from servers import RunningServer
 from taskdemo_server.contract.child_process import python
 from taskdemo_server.contract.modes import MODES, Engine, Mode
@@ -38,18 +38,6 @@ times, ready, *command = sys.argv[1:]
 sys.exit(guard(command, ready, times=int(times)))
 """
 
-THERE = [
-    mode
-    for mode in MODES
-    if mode.engine is not None and not mode.missing and PRIVATE[mode.engine.private_broker].is_there()
-]
-"""The engines that are installed with their private brokers."""
-
-
-def needs(mode: Mode) -> pytest.MarkDecorator:
-    """Skip a test where this engine is missing."""
-    return pytest.mark.skipif(mode not in THERE, reason=f"{mode.name} or its broker is missing")
-
 
 def parameters(modes: Iterable[Mode]) -> list[Any]:
     """Return these modes as the parameters of a test."""
@@ -65,22 +53,6 @@ def each(start: Callable[[Mode], T]) -> dict[str, T]:
 EVERY_ENGINE = parameters(mode for mode in MODES if mode.engine is not None)
 FIRST_WITH = {mode.engine.private_broker: mode for mode in reversed(MODES) if mode.engine is not None}
 """The first engine with each kind of private broker."""
-
-REAL_BROKERS = {
-    "redis": "redis://127.0.0.1:6379/10",
-    "rabbitmq": "amqp://guest:guest@127.0.0.1:5672//",
-    "postgres": "postgresql://postgres@127.0.0.1:5432/",
-}
-"""Where the machine has real brokers, if it has any."""
-
-
-def must_listen(name: str) -> None:
-    """Skip the test where the machine has no such broker, or fail it where it should be."""
-    port = urlsplit(REAL_BROKERS[name]).port
-    try:
-        socket.create_connection(("127.0.0.1", port or 0), 1).close()
-    except OSError:
-        without(f"a {name} at 127.0.0.1:{port}")
 
 
 @contextmanager

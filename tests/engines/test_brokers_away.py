@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from commands import taskdemo
-from engines.stage import EVERY_ENGINE, FIRST_WITH, THERE, Guarded, Stage, ask, of, parameters, staging
+from engines.stage import EVERY_ENGINE, FIRST_WITH, Guarded, Stage, ask, of, parameters, staging
+from parts import THERE
 from servers import RunningServer, own_work, serving
 from taskdemo_server.contract.modes import Mode
 from waiting import until

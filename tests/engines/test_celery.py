@@ -14,19 +14,9 @@ from typing import Any
 import pytest
 
 import forked
-from engines.stage import (
-    REAL_BROKERS,
-    Stage,
-    ask,
-    free_port,
-    left_with,
-    must_listen,
-    needs,
-    own_broker,
-    private,
-    staging,
-)
+from engines.stage import Stage, ask, free_port, left_with, own_broker, private, staging
 from limits_runs import run, verdicts
+from parts import REAL_BROKERS, must_listen, needs
 from servers import RunningServer, Start, own_work, refusal
 from taskdemo_cli.limits import backing, trial
 from taskdemo_server.contract.child_process import python

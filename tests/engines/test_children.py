@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import without
+from parts import without
 from taskdemo_server.contract import child_process
 from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.events import Place, TaskState

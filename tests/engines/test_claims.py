@@ -12,13 +12,14 @@ import pytest
 import redis
 
 from engines.stage import Stage, of
+from parts import needs_private
 from servers import Start, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.engines import base, claims, valkey
+from taskdemo_server.engines import base, claims
 from waiting import until
 
-pytestmark = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
+pytestmark = needs_private("valkey")
 
 
 @pytest.fixture

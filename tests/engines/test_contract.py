@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from engines.stage import EVERY_ENGINE, THERE, all_of, ask, each, of, own_broker, private
+from engines.stage import EVERY_ENGINE, all_of, ask, each, of, own_broker, private
+from parts import THERE
 from servers import RunningServer, own_work, serving
 from taskdemo_server.contract.events import ENDED
 from taskdemo_server.contract.modes import Mode

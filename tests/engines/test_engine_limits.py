@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from engines.stage import EVERY_ENGINE, THERE
+from engines.stage import EVERY_ENGINE
 from limits_runs import run, verdicts
+from parts import THERE
 from taskdemo_cli.documents.limits import LIMITS, LimitsDocument
 from taskdemo_cli.limits import trial
 from taskdemo_server.contract.modes import Mode

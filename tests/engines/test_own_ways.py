@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from engines.stage import Stage, ask, needs, of
+from engines.stage import Stage, ask, of
+from parts import needs
 from servers import Start, own_work
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from waiting import until

@@ -10,7 +10,8 @@ import psutil
 import pytest
 import redis
 
-from engines.stage import REAL_BROKERS, Guarded, Stage, all_of, ask, left_with, must_listen, own_database, staging
+from engines.stage import Guarded, Stage, all_of, ask, left_with, own_database, staging
+from parts import REAL_BROKERS, must_listen, needs_library
 from servers import Start, own_work, refusal
 from taskdemo_server.contract.modes import MODES, Mode
 from waiting import gone, until
@@ -22,7 +23,7 @@ EVERY_PAIR = [
         name,
         id=f"{mode.name} over {name}",
         marks=[
-            pytest.mark.skipif(bool(mode.missing), reason=f"{mode.name} is missing"),
+            needs_library(mode),
             *([] if name == "file" else [pytest.mark.broker]),
         ],
     )

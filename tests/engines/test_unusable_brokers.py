@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from engines.stage import REAL_BROKERS, Stage, left_with, must_listen, own_database
+from engines.stage import Stage, left_with, own_database
+from parts import REAL_BROKERS, must_listen, needs_library, needs_private
 from servers import Start
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
-from taskdemo_server.engines import valkey
 
 REDIS = [mode.name for mode in MODES if mode.engine and mode.engine.private_broker == "valkey" and not mode.missing]
-needs_valkey = pytest.mark.skipif(valkey.binary() is None, reason="there is no Valkey for this platform")
 
 
 def why_not(start_server: Start, names: list[str], broker: str, queue: str = "q") -> dict[str, str | None]:
@@ -26,7 +25,7 @@ def why_not(start_server: Start, names: list[str], broker: str, queue: str = "q"
     return found
 
 
-@needs_valkey
+@needs_private("valkey")
 @pytest.mark.parametrize(("command", "needed_by"), [("HELLO", REDIS), ("XAUTOCLAIM", ["taskiq"])])
 def test_a_redis_that_is_too_old_is_told_by_the_command_that_it_lacks_and_no_password_is_shown(
     command: str, needed_by: list[str], stage: Stage, start_server: Start
@@ -41,7 +40,7 @@ def test_a_redis_that_is_too_old_is_told_by_the_command_that_it_lacks_and_no_pas
             assert "hush" not in why
 
 
-@needs_valkey
+@needs_private("valkey")
 def test_a_key_of_another_type_is_another_tools_queue(stage: Stage, start_server: Start) -> None:
     stage.valkey()
     with redis.Redis.from_url(stage.broker) as client:
@@ -81,7 +80,7 @@ def test_a_queue_of_rabbitmq_with_other_arguments_is_another_tools_and_none_is_a
         assert why.endswith("; type --queue NAME, to serve and worker")
 
 
-@pytest.mark.skipif(bool(MODE_BY_NAME["huey"].missing), reason="huey is missing")
+@needs_library(MODE_BY_NAME["huey"])
 @pytest.mark.parametrize("what", ["no database", "a table of another tool"])
 def test_a_file_that_is_something_else_is_no_broker(what: str, tmp_path: Path, start_server: Start) -> None:
     file = tmp_path / "tasks.db"
@@ -98,7 +97,7 @@ def test_a_file_that_is_something_else_is_no_broker(what: str, tmp_path: Path, s
 
 
 @pytest.mark.broker
-@pytest.mark.skipif(bool(MODE_BY_NAME["procrastinate"].missing), reason="procrastinate is missing")
+@needs_library(MODE_BY_NAME["procrastinate"])
 def test_tables_of_another_version_are_told(start_server: Start) -> None:
     must_listen("postgres")
     with own_database() as (url, connection):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from conftest import without
+from parts import without
 from servers import Start
 
 CONFORMANCE = ",".join(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from commands import one_sentence, taskdemo
-from engines.stage import must_listen
+from parts import must_listen
 
 TESTS = Path(__file__).resolve().parents[2]
 APPS = TESTS / "apps"
