@@ -10,7 +10,7 @@ from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.backing import MACHINES, family
 from taskdemo_cli.limits.trial import WORK_S, Trial
-from taskdemo_cli.units import format_count
+from taskdemo_cli.units import format_count, format_list
 
 _TASKS = (6, 12, 24)
 """Tasks to send; more if only one of two workers ran any, because on a busy machine the other may be late."""
@@ -25,7 +25,7 @@ def distribute(trial: Trial) -> Cell:
     servers: dict[str, int] = {}
     if trial.has_workers:
         trial.serve(workers=MACHINES)
-        setting = f"Two workers ran, {' and '.join(MACHINES)}, and the server accepted {{}} tasks"
+        setting = f"Two workers ran, {format_list(MACHINES)}, and the server accepted {{}} tasks"
     else:
         second, first = trial.serve(), trial.serve()
         servers = {"first": first.pid, "second": second.pid}

@@ -12,6 +12,7 @@ from typing import IO
 from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import ANSWER_TIMEOUT_S, Trial
+from taskdemo_cli.units import format_list
 
 _QUIET_S = 1.0
 _NOTED_S = 5.0
@@ -48,7 +49,7 @@ def failure(trial: Trial) -> Cell:
         3,
         f"Its caller saw {f'HTTP {caller}' if caller else 'no answer'}; the next task of the same request "
         f"{'ran' if next_ran else 'never ran'}; a neighbour's request on the same connection was "
-        f"{'answered' if is_answered else 'cut off'}; the error shows {' and '.join(shows) or 'nowhere'}.",
+        f"{'answered' if is_answered else 'cut off'}; the error shows {format_list(shows) if shows else 'nowhere'}.",
         caller_status=caller,
         error_told=is_seen,
         in_stderr=in_stderr,
