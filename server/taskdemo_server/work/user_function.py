@@ -8,7 +8,7 @@ import inspect
 import os
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,13 +118,9 @@ def _hides_arguments(function: Callable[..., Any]) -> bool:
 
 def _injected(function: Callable[..., Any]) -> list[str]:
     """Return the parameters that only FastAPI has values for: dependencies, the request, fields of its body."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
     return [
         one.name
-        for one in parameters
+        for one in _parameters(function)
         if any(
             str(getattr(kind, "__module__", "")).startswith(("fastapi.", "starlette."))
             for kind in (one.annotation, type(one.default), *map(type, getattr(one.annotation, "__metadata__", ())))
@@ -147,8 +143,12 @@ def takes(function: Callable[..., Any], *given: Any) -> bool | None:
 
 def by_place(function: Callable[..., Any]) -> list[str]:
     """Return the names of a callable's positional parameters; empty if it has no signature."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
+    parameters = _parameters(function)
     return [one.name for one in parameters if one.kind in {one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD}]
+
+
+def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have no signature
+        return ()
