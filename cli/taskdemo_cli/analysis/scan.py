@@ -196,6 +196,6 @@ def _is_header(option: str | None) -> TypeGuard[str]:
     return option is not None and option.startswith("-H")
 
 
-def name_of_endpoint(endpoint: EndpointRow) -> str:
+def name_of_endpoint(endpoint: EndpointRow | Route) -> str:
     """Return an endpoint's method and path."""
     return f"{endpoint.method} {endpoint.path}"

@@ -110,7 +110,7 @@ class ScanScreen(Screen):
     def __init__(self, console: Console, title: str, routes: Sequence[Route]) -> None:
         super().__init__(console, title)
         self._total = sum(route.skipped is None for route in routes)
-        self._longest = max([LEAST_NAME, *(len(f"{one.method} {one.path}") for one in routes if one.skipped is None)])
+        self._longest = max([LEAST_NAME, *(len(name_of_endpoint(one)) for one in routes if one.skipped is None)])
         self._done: list[EndpointRow] = []
         self._running: Route | None = None
         self._live: Live | None = None
@@ -146,7 +146,7 @@ class ScanScreen(Screen):
         for one in self._done[-room:]:
             yield row(*_endpoint_cells(one, longest, width))
         if self._running is not None:
-            asked = f"{self._running.method} {self._running.path}"
+            asked = name_of_endpoint(self._running)
             bar = progress_cells(self._live, None, 16) if self._live else ()
             words = cell(progress_words(self._live) if self._live else "", max(width - longest - 22, 0)).rstrip()
             yield row((f"{Glyph.OPEN} {cell(asked, longest)}  ", Palette.BOLD), *bar, (f"  {words}", Palette.DIM))
