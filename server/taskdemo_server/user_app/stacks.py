@@ -32,7 +32,8 @@ STEPS: Final[dict[str, FrameworkStep]] = {
     "validate": "serialising",
     "request_body_to_args": "validating",
     "solve_dependencies": "validating",
-    "compress": "compressing",
+    "apply_compression": "compressing",
+    "_compress_body": "compressing",
 }
 """What a framework does for the application, by the name of the function on the stack."""
 FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
@@ -145,8 +146,9 @@ class Reader:
         at = next((n for n, step in enumerate(steps) if is_users(step.file)), None)
         if at is None:
             return _look_at_others(steps) if others else None
-        if _is_handled(steps[:at]) and (look := _look_at_others(steps[:at])) is not None and look.step is not None:
-            return look  # the application's middleware is around the framework, not called by it
+        theirs = _look_at_others(steps[:at])
+        if theirs and theirs.step and (theirs.step == "compressing" or _is_handled(steps[:at])):
+            return theirs  # the application's middleware is around the framework, or sends through it
         own = steps[at]
         # Skip our own stream, which tasks print through.
         inner = list(dropwhile(lambda step: step.package == OURS, steps[:at]))

@@ -255,7 +255,7 @@ def test_only_code_that_nearly_always_leaves_the_interpreter_to_others_may_stay_
         {"caller": "a.py:9 in orders", "function": "build"},
         {"place": "serialising the answer (fastapi.serialize_response)"},
         {"place": "validating the request (fastapi.request_body_to_args)"},
-        {"place": "compressing the answer (starlette.compress)"},
+        {"place": "compressing the answer (starlette._compress_body)"},
     ],
 )
 def test_the_code_in_a_change_is_code_where_it_is_to_be_written(

@@ -352,9 +352,14 @@ def test_what_is_validated_is_the_answer_unless_the_request_is(
 
 
 @pytest.mark.parametrize(
-    ("names", "step"), [(("serialize_response", "request_response"), "serialising"), (("jsonable_encoder",), None)]
+    ("names", "step"),
+    [
+        (("serialize_response", "request_response"), "serialising"),
+        (("jsonable_encoder",), None),
+        (("apply_compression", "send_with_compression"), "compressing"),
+    ],
 )
-def test_a_middleware_is_not_blamed_for_what_the_framework_does_within_it_but_who_calls_that_is(
+def test_a_middleware_is_not_blamed_for_what_the_framework_does_but_who_calls_that_is(
     tmp_path: Path, names: tuple[str, ...], step: Any
 ) -> None:
     look = Reader(str(tmp_path)).look([*framework_steps(*names), Step(awaiting.__code__, 0, 1, "shop")])
