@@ -412,6 +412,7 @@ COMPUTES = {
     "a log, many times": seen(call="log.info -> logging.acquire", cpu_s=0.3, in_loop=True, library="logging"),
     "processes that are started": seen(call="asyncio.create_subprocess_exec", library="asyncio", cpu_s=0.3),
     "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.3),
+    "a call of a database written in C": seen(call="cursor.execute", cpu_s=0.3, free_s=0.3),
 }
 
 

@@ -41,6 +41,10 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
 """Calls, what to write instead of them, and ruff's rule."""
 CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
 """Methods that database drivers implement in C: a stack does not show which library they belong to."""
+IN_C: Final = (
+    "Use an async driver of that database, or connect and ask in one function: `await asyncio.to_thread(function, ...)`"
+)
+"""What to do about those: a connection may belong to the thread that opened it."""
 HTTP_CALLS: Final = frozenset({"requests", "urllib3", "urllib", "httpx"})
 STEPS: Final[Mapping[FrameworkStep, str]] = {
     "serialising": "Return less at a time (pages), or a Response whose content is bytes: FastAPI encodes others itself",
@@ -88,6 +92,8 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
         is_one = seen.function and not (seen.in_loop or seen.function.endswith(".TemplateResponse"))
         first, what = ("", seen.function) if is_one else ("make a function of what computes there, and ", "function")
         if seen.free_s >= ALONE * seen.seconds:
+            if seen.library is None and call.rpartition(".")[2] in CURSORS and seen.of != "thread":
+                return IN_C, None
             thread = f"{first}`await asyncio.to_thread({what}, ...)`"
             return f"It computes without the interpreter, so a thread will do: {thread}{plain}", None
         process, threads = f"await loop.run_in_executor(process_pool, {what}, ...)", "a thread would share"
@@ -102,8 +108,7 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
         return "Await the coroutine itself, or `await asyncio.wrap_future(...)` around an executor's future", None
     direct = seen.caller is None
     if seen.library is None and call.rpartition(".")[2] in CURSORS:
-        one = "`await asyncio.to_thread(function, ...)`"
-        return f"Use an async driver of that database, or connect and ask in one function: {one}", None
+        return IN_C, None
     if call in CALLS:
         instead, rule = CALLS[call]
         return f"Write {instead if direct else threaded}{plain}", rule if direct else None
