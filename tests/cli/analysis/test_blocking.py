@@ -357,6 +357,9 @@ def cases() -> dict[str, Blocking]:
         "garbage that was collected, and no place seen": judge(
             held_up, Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen("")])])
         ),
+        "threads that are used up by what computes": judge(
+            a_run([0.01], [0.5]), waited(seen(call="bcrypt.hashpw", of="thread", cpu_s=0.3), full_s=0.5)
+        ),
         "threads that wait for one lock": judge(
             a_run([0.01], [0.5]), waited(seen(call="lock", in_line=True, of="thread"), full_s=0.5)
         ),

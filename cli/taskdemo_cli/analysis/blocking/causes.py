@@ -56,5 +56,10 @@ CAUSES: Final[Mapping[Cause, Meaning]] = {
     ),
     "neither": Meaning("This endpoint does not block the server: {waits}."),
 }
+COMPUTE_ELSEWHERE: Final = (
+    "Compute in processes, and wait for them without a thread: "
+    "`await loop.run_in_executor(process_pool, function, ...)` in an `async def`; or use a task queue"
+)
+"""What to do where the threads that are used up compute."""
 UNPROVEN: Final[frozenset[Cause]] = frozenset({"not found", "neither"})
 """With these, nothing was seen that held anybody up: what was seen are calls that did not end."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from taskdemo_cli.analysis.blocking.answers import answers_of, what_to_type
-from taskdemo_cli.analysis.blocking.causes import CAUSES, UNPROVEN
+from taskdemo_cli.analysis.blocking.causes import CAUSES, COMPUTE_ELSEWHERE, UNPROVEN
 from taskdemo_cli.analysis.blocking.evidence import (
     MOST_OF_IT,
     OWN,
@@ -191,8 +191,10 @@ def _change(cause: Cause, places: Sequence[Place], looks: Sequence[Observation])
     if change := CAUSES[cause].change:
         if cause != "threads used up":
             return change, None
-        if not places or not places[0].waits:
+        if not places:
             return None, None
+        if not places[0].waits:
+            return COMPUTE_ELSEWHERE, None
         # Who holds all threads at a lock holds them as long as the lock: no client makes that shorter.
         return CAUSES["waiting in line"].change if _longest_at(places[0], looks).in_line else change, None
     if not places or cause in UNPROVEN:
