@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from msgspec import to_builtins
 
 import chromium
 import samples
+from commands import taskdemo
 from servers import RunningServer, Start, serving
 from taskdemo_server.contract.events import Place, TaskEvent
 from taskdemo_server.contract.modes import MODES
@@ -189,6 +191,31 @@ def test_a_users_own_application_is_asked_at_the_path_that_is_typed(
     browser.evaluate("document.getElementById('path').value = '/nothing'")
     page.send(1)
     until(lambda: "answered with 404" in page.text("list"))
+
+
+def test_the_command_that_sends_all_at_once_is_one_for_this_server_and_path(
+    browser: chromium.Browser, start_server: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text("from fastapi import FastAPI\n\napp = FastAPI()\n")
+    server = start_server(mode="app", app="shop:app", folder=str(tmp_path))
+    page = LivePage(browser, f"{server.url}/.taskdemo")
+    for path, url in {
+        "/": "/",
+        "/a b?q='$(x)&y=1": "/a%20b?q=%27$(x)&y=1",
+        "<img src=x>": "/%3Cimg%20src=x%3E",
+        "//example.com/": "",
+        "http://[": "",
+    }.items():
+        browser.evaluate(
+            f"{{ const one = document.getElementById('path'); one.value = {json.dumps(path)};"
+            "one.dispatchEvent(new Event('input')) }"
+        )
+        command = shlex.split(page.text("fire"))
+        assert command == ["taskdemo", "fire", "--url", f"{server.url}{url}", "--count", "20"]
+    page = LivePage(browser, start_server(mode="async", duration=0).url)
+    done = taskdemo(*shlex.split(page.text("fire"))[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "20 ok" in done.stdout
 
 
 CANCEL = "document.querySelector('#list button:not([hidden])').click()"
