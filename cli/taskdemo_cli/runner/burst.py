@@ -38,11 +38,13 @@ def burst(
     if concurrency is not None and rate is not None:
         raise UserError("--concurrency waits for answers, --rate does not: give one of them")
     count = None if for_s is not None else count or 1
+    if count is not None:
+        concurrency = min(concurrency or count, count)
     return replace(
         request,
         count=count,
         for_s=for_s,
-        concurrency=None if rate is not None else concurrency or count or CONCURRENCY,
+        concurrency=None if rate is not None else concurrency or CONCURRENCY,
         rate=rate,
         **more,
     )

@@ -12,6 +12,7 @@ from taskdemo_cli.runner.burst import burst, words
     [
         ({}, "1 request"),
         ({"count": 20_000}, "20,000 requests, all at once"),
+        ({"count": 3, "concurrency": 5}, "3 requests, all at once"),
         ({"count": 20_000, "concurrency": 2_000}, "20,000 requests, 2,000 at a time"),
         ({"for_s": 0.5, "rate": 1_000_000}, "0.5 s of requests, 1,000,000 a second"),
     ],
