@@ -256,7 +256,7 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
         "failed": f"failed{error}",
         "cancelled": "cancelled",
         "lost": f"lost{loss}",
-        "unfinished": "not known to have ended",
+        "unfinished": "unfinished",
     }
     ends = [(mode.tasks[name], how) for name, how in words.items() if mode.tasks[name]]
     if ends and tasks > 1:

@@ -18,7 +18,7 @@ DRAWN: Final = 1000
 Kind: TypeAlias = Literal["wait", "held", "queue", "free"]
 """The caller waits; its work runs and the caller waits; its task is queued; its work runs and nobody waits."""
 Mark: TypeAlias = Literal["answered", "trouble", "open"]
-"""Answered; failed, cancelled or lost; not ended when we stopped looking."""
+"""Answered; failed, cancelled or lost; unfinished: not ended when the watching did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ LEGEND: Final = (
     ("queue", "its task is queued"),
     ("free", "work after the answer, nobody waits"),
     ("trouble", "failed, cancelled or lost"),
-    ("open", "not ended when we stopped looking"),
+    ("open", "unfinished"),
     ("ping", "a bystander is answered at once"),
 )
 _NARROW: Final = {"answered", "trouble", "open"}

@@ -39,7 +39,7 @@ LEGEND: Final = (
     (SPANS["queue"], 2, "queued"),
     (SPANS["free"], 2, "works, nobody waits"),
     (MARKS["trouble"], 1, "failed, cancelled or lost"),
-    (MARKS["open"], 1, "not ended when we stopped looking"),
+    (MARKS["open"], 1, "unfinished"),
 )
 """Each sign in its style, how often the legend repeats it, and its meaning."""
 
