@@ -32,10 +32,12 @@ from samples import (
 )
 from taskdemo_cli.analysis.diff import compare_saved
 from taskdemo_cli.analysis.recommendation import recommend
+from taskdemo_cli.analysis.verdicts import comparison
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.limits import LIMITS, Cell
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
 from taskdemo_cli.documents.scan import ScanDocument
+from taskdemo_cli.reports import markdown
 from taskdemo_cli.reports.output import Output, OutputStream
 from taskdemo_cli.reports.terminal import capacity as capacity_module
 from taskdemo_cli.reports.terminal import changes as changes_module
@@ -141,6 +143,15 @@ DRAWN: dict[str, RenderableType] = {
     "a comparison with thresholds": drawing(replace(comparison_document(), thresholds=THRESHOLDS)),
     "a comparison with trouble": drawing(replace(comparison_document(), runs=[failed_run()])),
 }
+
+
+def test_a_single_mode_of_several_rounds_is_compared_with_nothing() -> None:
+    several = comparison_document(3)
+    alone = comparison([run for run in several.runs if run.mode == "background"])
+    for document, times in ((several, 1), (alone, 0)):
+        assert printed(Drawing(partial(comparison_module.interval_lines, document))).count("against") == times
+        assert "".join(markdown.chunks(document)).count("against blocking") == times
+    assert "95 % interval" in printed(Drawing(partial(comparison_module.interval_lines, alone)))
 
 
 def test_every_report_is_the_one_that_was_reviewed() -> None:

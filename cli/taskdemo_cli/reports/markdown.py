@@ -93,8 +93,10 @@ def _intervals(document: ComparisonDocument) -> Iterator[str]:
         if one.figure == "response_s.p50":
             against = ", ".join(difference_words(one.difference)) if one.difference else NOTHING
             rows.append([_cell(one.mode), f"{format_seconds(one.low)} {NOTHING} {format_seconds(one.high)}", against])
+    heading = ["mode", "response p50, 95 % interval", f"against {document.reference}"]
     if rows:
-        yield from _table(["mode", "response p50, 95 % interval", f"against {document.reference}"], rows, left=1)
+        columns = 3 if any(against != NOTHING for *_, against in rows) else 2
+        yield from _table(heading[:columns], [cells[:columns] for cells in rows], left=1)
 
 
 def _limits(document: LimitsDocument) -> Iterator[str]:

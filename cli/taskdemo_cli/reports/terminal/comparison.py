@@ -108,14 +108,14 @@ def interval_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     entries = [entry for entry in document.intervals if entry.figure == "response_s.p50"]
     if not entries:
         return
+    compared = any(entry.difference for entry in entries)
+    against = f"  against {cell(document.reference, width - NAME - 29)}" if compared else ""
     yield row("")
-    yield row(
-        (f"{cell('', NAME)} p50, 95 % interval  against {cell(document.reference, width - NAME - 29)}", Palette.DIM)
-    )
+    yield row((f"{cell('', NAME)} p50, 95 % interval{against}", Palette.DIM))
     for entry in entries:
         span = f"{format_seconds(entry.low)} {Glyph.DASH} {format_seconds(entry.high)}"
-        against = _against(entry) if width >= NAME + AGAINST else ()
-        yield row((cell(entry.mode, NAME), Palette.BOLD), f" {span:<19} ", *against)
+        beside = _against(entry) if compared and width >= NAME + AGAINST else ()
+        yield row((cell(entry.mode, NAME), Palette.BOLD), f" {span:<19} ", *beside)
 
 
 def _against(entry: Interval) -> Iterator[tuple[str, Style]]:
