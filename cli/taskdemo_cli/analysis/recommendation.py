@@ -245,11 +245,15 @@ class _Choice:
         """Yield what speaks against the others: what they give up, which held up everybody, and which took longer."""
         yield from self._given_up(needs)
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
-        if held_up := {mode: self._longest_wait[mode] for mode in others if not self._is_free(mode)}:
-            most, limit = format_seconds(max(held_up.values())), format_seconds(self._bearable)
-            long = f"{most} ({limit} or more is too long)"
-            hold = _do("hold", held_up) if any(map(self._held_up, held_up)) else f"{format_list(held_up)} can hold"
-            yield f"{hold} up {BYSTANDER} for up to {long}{self._why(held_up)}."
+        limit = f" ({format_seconds(self._bearable)} or more is too long)"
+        for is_seen in (True, False):
+            long = [mode for mode in others if not self._is_free(mode) and self._held_up(mode) is is_seen]
+            held_up = {mode: self._longest_wait[mode] for mode in long}
+            if held_up:
+                hold = _do("hold", held_up) if is_seen else f"{format_list(held_up)} can hold"
+                most = format_seconds(max(held_up.values()))
+                yield f"{hold} up {BYSTANDER} for up to {most}{limit}{self._why(held_up)}."
+                limit = ""  # said once
         free = [mode for mode in others if self._is_free(mode)]
         if slow := {mode: self._ended[mode] for mode in free if self._is_late(mode, self._ended[chosen])}:
             latest = format_seconds(max(slow.values()))

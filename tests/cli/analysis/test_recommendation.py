@@ -130,6 +130,10 @@ def held_up() -> dict[str, str]:
         "a function that cannot await, whose bystanders were lucky": told(
             *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool"))
         ),
+        "one held up others, and one can": told(
+            *(of_own_function(mode, work=0.12) for mode in ("async", "threadpool")),
+            a_run("blocking", 0.12, waits=True, held=True),
+        ),
         "an async function that never awaits": told(never_awaiting("async", held=True)),
         "an async function that never awaits, whose bystanders were lucky": told(
             never_awaiting("async"), a_run("celery", 0.12)
