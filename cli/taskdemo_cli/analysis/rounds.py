@@ -43,6 +43,8 @@ COLUMNS: Final = ("response_s.p50", "response_s.max", "tasks.last_ended_s", "tas
 """The columns of a table of modes, in order."""
 TYPICAL: Final = frozenset({"response_s.p50", "response_s.p95", "failed_s.p50", "work_s.p50"})
 """Figures that are means over the rounds; others are the largest of all rounds, so "at most" is true of each."""
+ROUNDS: Final = "Percentiles are the means of all rounds, the other figures the largest of all."
+"""How a table of COLUMNS says so."""
 FIGURES: Final = (
     "response_s.p50",
     "response_s.p95",

@@ -4,7 +4,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, difference_words, figure_words, over_rounds, troubles
+from taskdemo_cli.analysis.rounds import (
+    COLUMNS,
+    NAMES,
+    ROUNDS,
+    by_mode,
+    difference_words,
+    figure_words,
+    over_rounds,
+    troubles,
+)
 from taskdemo_cli.analysis.scan import name_of_endpoint, outcome, told, waited
 from taskdemo_cli.documents.capacity import CapacityDocument
 from taskdemo_cli.documents.codec import AnyDocument
@@ -40,6 +49,8 @@ def chunks(document: AnyDocument) -> Iterator[str]:
         case ComparisonDocument():
             yield from _recommendation(document)
             yield from _runs(document.runs)
+            if document.rounds > 1:
+                yield ROUNDS + "\n\n"
             yield from _intervals(document)
             yield from _list(f"{_code(one.mode)}: {escaped(one.text)}" for one in document.verdicts)
             yield from _needs(document)

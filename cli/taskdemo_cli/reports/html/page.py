@@ -24,6 +24,7 @@ from taskdemo_cli.analysis.mode_summary import computing, most_computing
 from taskdemo_cli.analysis.rounds import (
     COLUMNS,
     NAMES,
+    ROUNDS,
     STATES,
     TYPICAL,
     by_mode,
@@ -116,6 +117,7 @@ def _of_modes(document: ComparisonDocument) -> dict[str, Any]:
         "figures": figures,
         "columns": [path for path in TABLE if any(one[path] is not None for one in figures.values())],
         "troubles": {mode: troubles(group) for mode, group in groups.items()},
+        "rounds_words": ROUNDS,
         "intervals": {(each.mode, each.figure): each for each in document.intervals if each.figure in TYPICAL},
         "cpu_share": most_computing(document.runs),
     }

@@ -8,7 +8,16 @@ from rich.style import Style
 from rich.text import Text
 
 from taskdemo_cli.analysis.mode_summary import computing, most_computing
-from taskdemo_cli.analysis.rounds import COLUMNS, NAMES, by_mode, difference_words, figure_words, over_rounds, troubles
+from taskdemo_cli.analysis.rounds import (
+    COLUMNS,
+    NAMES,
+    ROUNDS,
+    by_mode,
+    difference_words,
+    figure_words,
+    over_rounds,
+    troubles,
+)
 from taskdemo_cli.documents.comparison import ComparisonDocument, Interval, Recommendation
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.reports.notes import warm_up_words
@@ -51,6 +60,8 @@ def _below_the_picture(document: ComparisonDocument, width: int) -> Iterator[Tex
     yield from comparison_heading(width)
     for mode, runs in by_mode(document.runs).items():
         yield row((cell(mode, NAME), Palette.BOLD), *comparison_cells(runs, width))
+    if document.rounds > 1:
+        yield from paragraph(ROUNDS, width, Palette.DIM)
     yield from note_lines(document, width)
     said = grouped((verdict.short or verdict.text, verdict.mode) for verdict in document.verdicts)
     if said:
