@@ -67,6 +67,8 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     may_wait = cause not in {"interpreter busy", "processors busy"} and not hurried(stalls)
     places = _places(looks, may_wait=may_wait)
     change, rule = _change(cause, places, looks)
+    if cause == "waiting in line" and processor_wait_s is not None and burning(found.waiting):
+        change = CAUSES["processors busy"].change  # more threads would only wait for a processor
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
     return Blocking(
