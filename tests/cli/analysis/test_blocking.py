@@ -350,8 +350,11 @@ def cases() -> dict[str, Blocking]:
         "nobody waited": judge(quiet, Sightings()),
         "callers in line": judge(quiet, waited(in_line)),
         "callers in line on a machine that was busy": judge(a_run([0.15, 0.15], [0.3]), waited(in_line, queued_s=0.06)),
+        "callers in line for a thread that computes": judge(
+            quiet, waited(in_line, seen(call="hashlib.scrypt", of="thread", seconds=0.9, cpu_s=0.9))
+        ),
         "callers in line for threads that take the processors": judge(
-            a_run([0.15], [0.3]), waited(in_line, seen(call="hashlib.scrypt", of="thread", cpu_s=0.9), queued_s=0.06)
+            quiet, waited(in_line, seen(call="hashlib.scrypt", of="thread", seconds=0.9, cpu_s=0.6, queued_s=0.3))
         ),
         "callers in line, and a wait that nothing explains": judge(held_up, waited(in_line)),
         "a wait just below the limit": judge(a_run([0.06], [0.002]), Sightings()),

@@ -16,6 +16,7 @@ from taskdemo_cli.analysis.blocking.causes import CAUSES, COMPUTE_ELSEWHERE, UNP
 from taskdemo_cli.analysis.blocking.evidence import (
     MOST_OF_IT,
     OWN,
+    SOME_OF_IT,
     burning,
     computing_s,
     hurried,
@@ -67,8 +68,9 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     may_wait = cause not in {"interpreter busy", "processors busy"} and not hurried(stalls)
     places = _places(looks, may_wait=may_wait)
     change, rule = _change(cause, places, looks)
-    if cause == "waiting in line" and processor_wait_s is not None and burning(found.waiting):
-        change = CAUSES["processors busy"].change  # more threads would only wait for a processor
+    burnt = burning(found.waiting)
+    if cause == "waiting in line" and sum(look.queued_s for look in burnt) >= SOME_OF_IT * seconds_of(burnt) > 0:
+        change = CAUSES["processors busy"].change  # these threads wait for a processor, and more would, too
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
     return Blocking(
