@@ -37,8 +37,9 @@ from taskdemo_server.runtime.console import LOGGING, Console
 from taskdemo_server.runtime.signals import Inbox
 from taskdemo_server.tracking import PageTracking, Tracking
 from taskdemo_server.user_app.loop_stalls import LoopStalls
-from taskdemo_server.user_app.open_requests import Requests, follow_background_tasks, follow_threads
+from taskdemo_server.user_app.open_requests import Requests, follow_background_tasks
 from taskdemo_server.user_app.stacks import Reader
+from taskdemo_server.user_app.threads import follow_threads
 from taskdemo_server.work import pools, workplace
 
 _HANG_UP_AFTER_S: Final = 3.0

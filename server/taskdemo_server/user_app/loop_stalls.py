@@ -23,8 +23,9 @@ from anyio.to_thread import current_default_thread_limiter
 from msgspec.structs import asdict, replace
 
 from taskdemo_server.contract.sightings import Look, Observation, Stall, Waiting, Whose
-from taskdemo_server.user_app.open_requests import Requests, executors, is_alone, works_for_requests
+from taskdemo_server.user_app.open_requests import Requests
 from taskdemo_server.user_app.stacks import Step, frames, stack, suspended_at
+from taskdemo_server.user_app.threads import executors, is_alone, works_for_requests
 from taskdemo_server.work.spent import thread_queued, thread_times
 
 BEAT_S: Final = 0.02
