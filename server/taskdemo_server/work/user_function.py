@@ -110,10 +110,8 @@ def _takes_message(name: str, function: Callable[..., Any]) -> bool:
 
 def _hides_arguments(function: Callable[..., Any]) -> bool:
     """Return whether a function of the user's takes anything, as what a decorator without functools.wraps returns."""
-    if not inspect.isfunction(function):
-        return False
-    kinds = [one.kind for one in inspect.signature(function).parameters.values()]
-    return kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+    kinds = [one.kind for one in _parameters(function)]
+    return inspect.isfunction(function) and kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
 
 
 def _injected(function: Callable[..., Any]) -> list[str]:
