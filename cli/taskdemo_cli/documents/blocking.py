@@ -21,28 +21,28 @@ Cause: TypeAlias = Literal[
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """Where in the code the event loop was blocked, in this share of the looks at it while it was late."""
+    """A place in the code, and its share of the time in which somebody was held up."""
 
     place: str
     """`file.py:12 in function`: the innermost line of the application, or what its framework does for it."""
     share: float
     call: str | None = None
-    """What is called there, and where that call was: `requests.get -> socket.recv_into`."""
+    """What it calls, and what that call was doing: `requests.get -> socket.recv_into`."""
     waits: bool | None = None
-    """Whether it waits there, or computes; None where that was not measured."""
+    """Whether it waits there rather than computes; None if that was not measured."""
     caller: str | None = None
-    """The line of the `async def` that led there, where that is another one."""
+    """The line of the `async def` that led there, if that is another line."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What was answered so many times, where not all answers were successes."""
+    """One status that was answered, and what its answers said."""
 
     status: int
     count: int
     location: str | None = None
     """Where a redirect leads."""
     detail: str | None = None
-    """The beginning of what it said."""
+    """The beginning of the body."""
 
 
 class LeftTask(Struct, frozen=True, kw_only=True):
@@ -58,13 +58,13 @@ class LeftTask(Struct, frozen=True, kw_only=True):
     lost: int = 0
     """Taken by the garbage collector before they ended."""
     unfinished: int = 0
-    """Not ended when we stopped looking."""
+    """Still running at the end of the run."""
     longest_s: Seconds
-    """From the answer to the end of the last one, or to when we stopped looking."""
+    """From the answer to the end of the last one, or of the run."""
     error: str | None = None
     """Of the first one that failed."""
     kept: bool
-    """Whether anybody keeps a reference to them, without which they may vanish before they end."""
+    """Whether something keeps a reference to them; without one, they may vanish before they end."""
 
 
 class NeverRanTask(Struct, frozen=True, kw_only=True):
@@ -73,14 +73,14 @@ class NeverRanTask(Struct, frozen=True, kw_only=True):
     call: str
     """The function's name."""
     place: str | None
-    """None where no line of the application's own added them."""
+    """None if no line of the application added them."""
     count: int
     status: int
-    """What the first of these requests was answered."""
+    """The status of the first of these requests."""
     because: str | None = None
-    """As far as that is known."""
+    """The reason, if known."""
     by_error: bool = False
-    """Whether it was that answer, an error: with a Response of that status, and no exception, they would have run."""
+    """Whether the reason is the exception behind that status: a Response of that status would have let them run."""
 
 
 class Blocking(Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class Blocking(Struct, frozen=True, kw_only=True):
     rule: str | None = None
     """The rule of ruff that finds such a call in the source."""
     answers: list[Answer] = []
-    """Empty where all were successes."""
+    """Empty if all were successes."""
     type_instead: str | None = None
     """The option that would reach the endpoint."""
     endless: int = 0
@@ -114,6 +114,6 @@ class Blocking(Struct, frozen=True, kw_only=True):
     after_answer_s: Seconds | None = None
     """For how long background tasks went on after the answer, at the longest."""
     after_answer_error: str | None = None
-    """What the first background task that failed has said."""
+    """The error of the first background task that failed."""
     left: list[LeftTask] = []
     never_ran: list[NeverRanTask] = []

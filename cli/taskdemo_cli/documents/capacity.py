@@ -1,4 +1,4 @@
-"""The capacity of modes, of an application or of a URL: every step of the search, and what gave in."""
+"""The capacity of modes, of an application or of a URL: every step of the search, and the bottleneck."""
 
 from typing import Annotated, Literal
 
@@ -43,7 +43,7 @@ class CapacityStep(Struct, frozen=True, kw_only=True):
     work_s: Statistics | None = None
     bystander_s: Statistics | None = None
     backlog: Backlog
-    """At the end of what was judged, averaged over the last span of `curve`."""
+    """The backlog at the end, averaged over the last span of `curve`."""
     backlog_growth_per_s: Growth
     """The slope of the line fitted to `curve`."""
     growth_low_per_s: Growth
@@ -52,20 +52,20 @@ class CapacityStep(Struct, frozen=True, kw_only=True):
     curve: list[Backlog] = []
     """The backlog, averaged over spans of equal length from `from_s` to `to_s`."""
     from_s: Seconds
-    """Where what is judged begins, after the settling time."""
+    """When the judged part begins, after the settling time."""
     to_s: Seconds
     failed: int
     max_parallel: int
     """The most tasks that ran at the same moment."""
     sustained: bool
     cause: CapacityCause | None = None
-    """None where it was sustained."""
+    """None if it was sustained."""
     why: str | None = None
     """The same in words."""
 
 
 class Confirmation(Struct, frozen=True, kw_only=True):
-    """A step with more of what gave in: what it showed is measured, not reckoned."""
+    """A step with more of what gave in, to check by measuring that it was the bottleneck."""
 
     option: str
     """As one types it: `--threads 80`."""
@@ -73,16 +73,16 @@ class Confirmation(Struct, frozen=True, kw_only=True):
 
 
 class ModeCapacity(Struct, frozen=True, kw_only=True):
-    """How much one mode, application or URL takes."""
+    """The capacity of one mode, application or URL."""
 
     sustained_per_s: Rate | None
-    """The highest rate that was sustained; None where none was. The limit lies between it and the next."""
+    """The highest rate that was sustained; None if none was. The limit lies between it and the next."""
     failed_at_per_s: Rate | None
-    """The lowest rate that was not; None where that was not reached."""
+    """The lowest rate that was not; None if every rate was sustained."""
     cause: CapacityCause
     text: str
     expected_per_s: Rate | None
-    """What arithmetic says: threads / work, processes / work or 1 / work; None where the work bounds nothing."""
+    """The calculated rate: threads / work, processes / work or 1 / work; None if the work sets no bound."""
     steps: list[CapacityStep] = []
     """In the order in which they were measured."""
     confirmed: Confirmation | None = None
@@ -94,17 +94,17 @@ class ModeCapacity(Struct, frozen=True, kw_only=True):
 
 
 class CapacityDocument(Document, frozen=True, kw_only=True):
-    """How much each mode takes: a rate that rises until it gives in, and then closes in."""
+    """The capacity of each mode: the rate rises until the mode gives in, then the search closes in on the limit."""
 
     kind: Literal["capacity"] = "capacity"
     modes: dict[str, ModeCapacity] = {}
     """By mode, application or URL."""
     work: str | None = None
     duration_s: Seconds | None = None
-    """How long the work was asked to take; None where it is the user's own, which is not asked."""
+    """The configured duration of the work; None for the user's own function."""
     step_s: Seconds
     conditions: list[str] = []
-    """What --while asked for."""
+    """The conditions of --while."""
     skipped: list[Skipped] = []
     interrupted: bool = False
     started_at: str = ""

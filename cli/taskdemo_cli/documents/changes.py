@@ -19,7 +19,7 @@ class Change(Struct, frozen=True, kw_only=True):
     new: float
     low: float | None = None
     high: float | None = None
-    """The 95 % interval of new - old; None where no noise is known."""
+    """The 95 % interval of new - old; None if the noise is unknown."""
     outcome: ChangeOutcome
 
 

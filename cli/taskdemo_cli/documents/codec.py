@@ -1,4 +1,4 @@
-"""A document as JSON text; and which type its data is of, whatever was in a file.
+"""Documents as JSON text, and the type of each kind.
 
 The text is made by the standard library's json, because texts from outside may hold lone surrogates.
 """
@@ -23,7 +23,7 @@ KINDS: Final[dict[str, type[AnyDocument]]] = {
     "capacity": CapacityDocument,
     "scan": ScanDocument,
 }
-"""What data of a kind is converted to; what the type does not know is left out, and what is missing has its default."""
+"""The type that data of each kind is converted to: unknown fields are dropped, missing ones get their defaults."""
 
 
 def runs_of(document: AnyDocument) -> Sequence[RunDocument]:

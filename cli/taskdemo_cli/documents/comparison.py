@@ -17,7 +17,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A figure minus the reference's, over the rounds, with the interval that it lies in."""
+    """A figure minus the reference's: the mean over the rounds, and its 95 % interval."""
 
     mean: float
     low: float
@@ -36,22 +36,22 @@ class Interval(Struct, frozen=True, kw_only=True):
     low: float
     high: float
     difference: Difference | None = None
-    """None for the reference itself, and where fewer than two rounds have both figures."""
+    """None for the reference itself, and if fewer than two rounds have both figures."""
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
     """Which mode to use for a need, on what evidence, what it gives up, and the endpoint to paste."""
 
     need: str = ""
-    """By the name that --need takes, several with commas between; empty where none was named."""
+    """The name that --need takes, or several separated by commas; empty if none was named."""
     mode: str | None
-    """None where no mode that was run has it, or the runs allow no recommendation: `why` says which."""
+    """None if no mode that was run meets the need, or the runs allow no recommendation: `why` says which."""
     why: str
     gives_up: list[str] = []
     code: str = ""
-    """Empty where there is no mode."""
+    """Empty if there is no mode."""
     basis: str = ""
-    """Whether what it gives up was measured or is known, in words."""
+    """How it is known what the mode gives up, in words."""
 
 
 class ComparisonDocument(Document, frozen=True, kw_only=True):
@@ -67,6 +67,6 @@ class ComparisonDocument(Document, frozen=True, kw_only=True):
     skipped: list[Skipped] = []
     thresholds: list[ThresholdRow] | UnsetType = UNSET
     recommendations: list[Recommendation] | UnsetType = UNSET
-    """For each need by itself; empty where nothing can be recommended."""
+    """For each need by itself; empty if nothing can be recommended."""
     recommendation: Recommendation | UnsetType | None = UNSET
-    """For all needs that were named, or for none; missing where the runs show too little."""
+    """For all needs that were named, or for none; missing if the runs show too little."""

@@ -1,4 +1,4 @@
-"""When and on what a result was measured, and the command that gets it again: recorded in every document."""
+"""When and on what a result was measured, and by which command: recorded in every document."""
 
 import contextlib
 import functools
@@ -15,7 +15,7 @@ from taskdemo_server.contract import text
 from taskdemo_server.contract.modes import MODES
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx", "anyio")
-"""Packages whose versions are told, beside those of the engines."""
+"""Packages whose versions are recorded, besides those of the engines."""
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def environment() -> dict[str, Any]:
 
 
 class Provenance(TypedDict):
-    """The fields of a document that say when it was begun, on what, and by which command."""
+    """The fields of a document that say when, on what and by which command it was measured."""
 
     started_at: str
     environment: dict[str, Any]
@@ -43,21 +43,21 @@ class Provenance(TypedDict):
 
 
 def provenance() -> Provenance:
-    """Return these fields of a document that is begun now."""
+    """Return these fields for a document that begins now."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return {"started_at": started_at, "environment": environment(), "command": command_line()}
 
 
 _BROKERS = {"--broker", "--backend"}
-"""What takes a URL whose password may break the rules of URLs."""
+"""Options that take a URL whose password may break URL syntax."""
 _SECRETS = {"--token", "--header", "-H", "--body", "--form"} | _BROKERS
 
 
 def command_line() -> str:
     """Return the command as it was typed, without its secrets: they become `***`.
 
-    Secrets are tokens, the values of headers and of a form, bodies that are not in a file, and whoever a URL names
-    before its host.
+    Secrets are tokens, the values of headers and form fields, bodies that are not in a file, and the user and password
+    in a URL.
     """
     words = sys.argv[1:]
     for at, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""The limits: what every experiment has shown of every mode."""
+"""The limits: the outcome of each experiment in each mode."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
@@ -49,13 +49,13 @@ class Cell(Struct, frozen=True, kw_only=True):
 
     @property
     def figure(self) -> str:
-        """What stands beside the verdict; nothing where a file has no text there."""
+        """The figure beside the verdict; empty if the file has no text there."""
         figure = self.measured.get("figure")
         return figure if isinstance(figure, str) else ""
 
 
 class FailedExperiment(Struct, frozen=True, kw_only=True):
-    """An experiment that could not be carried out to its end, and why: its cell is missing."""
+    """An experiment that could not be finished, and why: its cell is missing."""
 
     mode: str
     limit: str
@@ -63,7 +63,7 @@ class FailedExperiment(Struct, frozen=True, kw_only=True):
 
 
 class LimitsDocument(Document, frozen=True, kw_only=True):
-    """Every experiment of `taskdemo limits`."""
+    """The outcomes of all experiments of `taskdemo limits`."""
 
     kind: Literal["limits"] = "limits"
     modes: dict[str, dict[str, Cell]] = {}

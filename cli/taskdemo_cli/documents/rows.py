@@ -1,4 +1,4 @@
-"""The rows of a run, made when they are looked at, and which task belongs to which request. Computes no figure."""
+"""The rows of a run, built on access, and the pairs of requests and tasks. Computes no figure."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
@@ -9,7 +9,7 @@ Row = TypeVar("Row")
 
 
 class Rows(Sequence[Row], Generic[Row]):
-    """What `make` makes of these places, each time: a million rows would take most of a gigabyte."""
+    """A sequence that builds a row with `make` on each access: a million rows would take most of a gigabyte."""
 
     def __init__(self, places: Sequence[int], make: Callable[[int], Row]) -> None:
         self._places = places
@@ -23,7 +23,7 @@ class Rows(Sequence[Row], Generic[Row]):
     @overload
     def __getitem__(self, at: slice) -> list[Row]: ...
     def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        """Make the row at this place, or a list of those in a slice."""
+        """Build the row at this place, or a list of those in a slice."""
         if isinstance(at, slice):
             return [self._make(place) for place in self._places[at]]
         return self._make(self._places[at])
@@ -32,7 +32,7 @@ class Rows(Sequence[Row], Generic[Row]):
 def pairs(run: RunDocument) -> Iterator[tuple[RequestRow, TaskRow | None]]:
     """Yield every request with its task, if it has one.
 
-    The tasks come in the order of their requests, so those read ahead are few; in any other order it works too.
+    Tasks are in the order of their requests, so few are read ahead; any other order works too.
     """
     ahead: dict[str, TaskRow] = {}
     tasks = iter(run.tasks)

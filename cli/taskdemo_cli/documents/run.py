@@ -1,4 +1,4 @@
-"""A run: one server in one mode, and what came of one burst of requests; the other documents are made of its parts."""
+"""A run: one burst of requests at one server. Other documents are made of its parts."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -19,11 +19,11 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     failed: int
     errors: dict[str, int] = {}
     reasons: dict[str, dict[str, int]] | UnsetType = UNSET
-    """How often each cause is known of errors of that kind: `{"ConnectError": {"Connection refused": 3}}`."""
+    """How often each cause was seen, by kind of error: `{"ConnectError": {"Connection refused": 3}}`."""
     statuses: dict[str, int] = {}
-    """How often each status came, of the failed ones too."""
+    """How often each status was answered, error statuses included."""
     bytes: int = 0
-    """Of the bodies of all answers."""
+    """The total size of all response bodies."""
 
     @property
     def total(self) -> int:
@@ -40,50 +40,50 @@ class TaskCounts(Struct, frozen=True, kw_only=True):
     cancelled: int
     lost: int
     unfinished: int
-    """Neither ended nor known to be lost when we stopped looking."""
+    """Neither ended nor known to be lost at the end of the run."""
     begun: int = 0
-    """How often their work was begun: more often than there are tasks where an engine has begun some again."""
+    """How often work was started; more than `accepted` if an engine started some of it again."""
     max_parallel: int
     """The most executions of work at the same moment."""
     last_ended_s: Seconds | None = None
     answered_before_end: int
-    """Requests whose last byte came before the work of their own task had ended; not those whose tasks are
-    unfinished, because word of the end may not have come."""
+    """Requests whose last byte came before the work of their own task had ended. Those of unfinished tasks do not
+    count: they may have ended unheard."""
     answered_after_end: int
-    """Requests whose last byte came after it."""
+    """Requests whose last byte came after that."""
     waited_for_work: int = 0
-    """Of those the ones for whom work, their own or of others, ran during half of their waiting or more: that is what
-    they waited for. The others were answered late, and by chance after the end."""
+    """Those among them for whom work, their own or of others, ran during at least half of their wait: that is what they
+    waited for. The others were answered after the end by chance."""
     held_up: int
-    """Of those answered before the end, the ones that nevertheless waited for a quarter of a median work or more, most
-    of it while the event loop did the work of others, one after another, and were answered when it did none."""
+    """Those answered before the end that nevertheless waited for at least a quarter of the median work, mostly while
+    the event loop did the work of others one by one, and were answered when it did none."""
 
 
 class Client(Struct, frozen=True, kw_only=True):
-    """The run's doubt about itself. `overhead_s` is the client's own share of a response at this concurrency."""
+    """How far the client affects the figures. `overhead_s` is its own share of a response at this concurrency."""
 
     cpu_share: float | None = None
     loop_lag_p99_s: Seconds | None = None
     overhead_s: Seconds | None = None
     trusted: bool | None = None
-    """None where the overhead was not measured."""
+    """None if the overhead was not measured."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
     """Every figure of a run, folded from its requests, tasks and bystander."""
 
     response_s: Statistics | None = None
-    """Sent to last byte, of every request that went well; at a rate it counts from the planned send."""
+    """Sent (at a rate: planned) to last byte, of every request that succeeded."""
     failed_s: Statistics | None = None
-    """The same of every request that was answered with an error, a status of 400 or more."""
+    """The same, of every request that was answered with an error, a status of 400 or more."""
     corrected_s: Statistics | None = None
-    """What `response_s` is at a rate; None without one."""
+    """The same as `response_s` at a rate; None without one."""
     completion_s: Statistics | None = None
-    """Sent, at a rate its plan, to the end of the task's work, of tasks that finished."""
+    """Sent (at a rate: planned) to the end of the task's work, of tasks that finished."""
     bystander_s: Statistics | None = None
-    """Sent to last byte; of one that was not answered, to the end of the run, or of its connection."""
+    """Sent to last byte; of an unanswered call, to the end of the run or of its connection."""
     bystander_threads_s: Statistics | UnsetType | None = UNSET
-    """As `bystander_s`, of a second one, answered from a worker thread; beside the user's own application only."""
+    """The same for a second bystander, answered by a worker thread; only with the user's own application."""
     wait_s: Statistics | None = None
     """Planned send to sent."""
     first_byte_s: Statistics | None = None
@@ -91,23 +91,23 @@ class Summary(Struct, frozen=True, kw_only=True):
     transfer_s: Statistics | None = None
     """First byte to last byte."""
     queue_s: Statistics | None = None
-    """Task accepted to its work started."""
+    """Task accepted to work started."""
     work_s: Statistics | None = None
-    """Work started to ended, of tasks that finished; of one that was begun again, the execution that finished it."""
+    """Work started to ended, of tasks that finished; if started again, of the execution that finished it."""
     work_cpu_share: float | None = None
-    """How much of that time the work computed: its CPU seconds, divided by it without the wait for a processor."""
+    """The share of `work_s` in which the work computed: its CPU seconds by `work_s` less the wait for a processor."""
     histogram: list[Bin] = []
-    """Of response_s; empty where that is None."""
+    """The histogram of `response_s`; empty if that is None."""
     requests: RequestCounts
     tasks: TaskCounts
     wall_s: Seconds
     requests_per_s: Seconds
-    """Answers per second, also those with an error; a request that got no answer does not count."""
+    """Answers per second, error answers included; unanswered requests do not count."""
     client: Client
 
 
 class RequestRow(Struct, frozen=True, kw_only=True):
-    """What the client saw of one request, or of one `GET /ping` of a bystander."""
+    """One request, or one `GET /ping` of a bystander, as the client saw it."""
 
     n: int = 0
     task_id: str | None = None
@@ -121,11 +121,11 @@ class RequestRow(Struct, frozen=True, kw_only=True):
     first_byte_s: Seconds | None = None
     done_s: Seconds | None = None
     response_s: Seconds | None = None
-    """Sent, at a rate planned, to last byte; of an answer with an error, too."""
+    """Sent (at a rate: planned) to last byte, error answers included."""
 
 
 class TaskRow(Struct, frozen=True, kw_only=True):
-    """What the journal says of one task. `runs` counts how often its work was started."""
+    """One task according to the journal. `runs` counts how often its work was started."""
 
     id: str
     state: TaskState
@@ -135,10 +135,9 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     ended_s: Seconds | None = None
     """The last end; None for a task that was lost."""
     cpu_s: Seconds | None = None
-    """CPU seconds that its work took of its thread."""
+    """CPU seconds that its work used in its thread."""
     queued_s: Seconds | None = None
-    """Seconds of its work in which that could have run, and waited for a processor; None where the system does not
-    tell."""
+    """Seconds during which its work waited for a processor; None if the system does not tell."""
     where: str | None = None
     """Host, process and thread in one text, for people."""
     host: str | None = None
@@ -147,14 +146,14 @@ class TaskRow(Struct, frozen=True, kw_only=True):
     message: str | None = None
     error: str | None = None
     work_s: Seconds | None = None
-    """How long the execution took that finished the task."""
+    """The duration of the execution that finished the task."""
     runs: int
     output: str | None = None
-    """The beginning and the end of what the user's own work has printed."""
+    """The beginning and the end of what the user's own work printed."""
 
 
 class ThresholdRow(Struct, frozen=True, kw_only=True):
-    """What became of one `--fail-if`; `value` is the measured one, in seconds where it is a time."""
+    """The outcome of one `--fail-if`; `value` is the measured one, in seconds if it is a time."""
 
     expression: str
     value: float | None = None
@@ -163,14 +162,14 @@ class ThresholdRow(Struct, frozen=True, kw_only=True):
 
 
 class OwnFunction(Struct, frozen=True, kw_only=True):
-    """How the user's own work is called: awaited or not, with the message or with nothing."""
+    """How the user's own function is called: awaited or not, with the message or without."""
 
     is_async: bool
     takes_message: bool
 
 
 class Document(Struct, frozen=True, kw_only=True):
-    """What every document says: by what it was made, on what, and by which command."""
+    """The fields of every document: the version, the environment and the command that made it."""
 
     taskdemo: str = VERSION
     environment: dict[str, Any] = {}
@@ -182,15 +181,15 @@ class RunDocument(Document, frozen=True, kw_only=True):
 
     kind: Literal["run"] = "run"
     mode: str | None = None
-    """None where the server is not taskdemo's."""
+    """None if the server is not taskdemo's."""
     url: str = ""
     path: str = "/"
     method: str = "GET"
     work: str | None = None
     duration_s: Seconds | None = None
-    """How long the work was asked to take; None where it is the user's own, which is not asked."""
+    """The configured duration of the work; None for the user's own function."""
     count: int | None = None
-    """As asked for; None where `for_s` bounds the run."""
+    """As requested; None if `for_s` bounds the run."""
     for_s: Seconds | None = None
     concurrency: int | None = None
     rate: float | None = None
@@ -203,33 +202,33 @@ class RunDocument(Document, frozen=True, kw_only=True):
     ended_because: str | None = None
     not_sent: int = 0
     late_sends: int = 0
-    """Open loop: sends that came later than planned."""
+    """Open loop: requests sent later than planned."""
     late_connecting: int = 0
     """Those of them that waited for their own connection to be opened."""
     late_unconnected: int = 0
     """Those of them that waited for another's connection, because no more could be opened."""
     unreported: int = 0
-    """Requests that were sent, but the load process ended before it could say what became of them."""
+    """Requests whose outcome is unknown, because the load process ended before it could report them."""
     others_share: float | UnsetType = UNSET
-    """How much of all processors other programs used just before the run, or before its round; of 1."""
+    """The share of all processors, from 0 to 1, that other programs used just before the run or its round."""
     summary: Summary
     requests: Sequence[RequestRow] = ()
     tasks: Sequence[TaskRow] = ()
     bystander: Sequence[RequestRow] = ()
     app: str | UnsetType = UNSET
-    """The user's own application, `module:name`, where that was served: then `tasks` are its requests, each ended when
-    the application's call returned, background tasks included."""
+    """The user's own application, `module:name`, if that was served. Then `tasks` are its requests; each ends when the
+    application's call returns, after its background tasks."""
     own_work: OwnFunction | UnsetType = UNSET
     warm_up: int | UnsetType = UNSET
-    """Requests that were sent before, for work that does nothing, and are counted nowhere."""
+    """Uncounted requests that were sent before the run, whose work does nothing."""
     slots: int | UnsetType | None = UNSET
-    """How many works the server could run at once, in threads or processes; None where no such number is known."""
+    """How many tasks the server could run at once, in threads or processes; None if unknown."""
     proxy: str | UnsetType = UNSET
-    """The proxy of the environment through which the requests went, without its password: its time is in theirs."""
+    """The proxy from the environment, without its password; its time is part of the response times."""
     bystander_threads: Sequence[RequestRow] | UnsetType = UNSET
     blocking: Blocking | UnsetType = UNSET
     verdict: str | UnsetType = UNSET
-    """One sentence that says what was seen."""
+    """The verdict, in a few sentences."""
     thresholds: list[ThresholdRow] | UnsetType = UNSET
 
     @property
@@ -246,16 +245,16 @@ class Skipped(Struct, frozen=True, kw_only=True):
 
 
 def describe_request(run: RunDocument) -> str:
-    """Return what was asked for: the URL, with its path if it has one, and the method if that is not GET."""
+    """Return the URL, with its path if it has one, and the method if that is not GET."""
     url = run.url + (run.path if run.path != "/" else "")
     return url if run.method == "GET" else f"{url} ({run.method})"
 
 
 def describe_work(work: str, duration_s: float | None) -> str:
-    """Return which work it is, and how long it was asked to take, if it was."""
+    """Return the work's name, and its duration if that is configured."""
     return work if duration_s is None else f"{work} of {format_seconds(duration_s)}"
 
 
 def name_of(run: RunDocument) -> str:
-    """Return what a run goes by: its mode, the user's application, or the URL of a server that is not taskdemo's."""
+    """Return a run's name: its mode, the user's application, or the URL of a server that is not taskdemo's."""
     return run.mode or run.app or run.url

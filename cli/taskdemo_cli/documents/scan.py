@@ -9,22 +9,22 @@ from taskdemo_cli.documents.run import Document, Summary
 
 
 class EndpointRow(Struct, frozen=True, kw_only=True):
-    """One operation of the user's own application: what a burst at it did to everybody else, or why there was none."""
+    """One operation of the user's own application: the findings of its burst, or why there was none."""
 
     method: str
     path: str
-    """As its OpenAPI document has it: `/items/{item_id}`."""
+    """As in its OpenAPI document: `/items/{item_id}`."""
     target: str | None = None
-    """What was asked for, with the example values of the document in it; None where it was not called."""
+    """The requested path, with the document's example values; None if it was not called."""
     skipped: str | None = None
     """Why it was not called."""
     summary: Summary | None = None
-    """Of its burst; None where it was not called."""
+    """The figures of its burst; None if it was not called."""
     blocking: Blocking | None = None
     first: Blocking | None = None
-    """What its first request did, where that alone held others up."""
+    """The verdict on its first request, if that alone held others up."""
     text: str = ""
-    """One sentence that says what was seen."""
+    """The findings, in words."""
 
 
 class ScanDocument(Document, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class ScanDocument(Document, frozen=True, kw_only=True):
     kind: Literal["scan"] = "scan"
     app: str
     count: int
-    """Requests of each burst at the most: of an endpoint that answers one after another, fewer."""
+    """The most requests in a burst; fewer at an endpoint that answers one at a time."""
     endpoints: list[EndpointRow] = []
     verdict: str = ""
     """One sentence about all of them."""

@@ -163,7 +163,7 @@ def _told_left(left: LeftTask) -> str:
             (left.failed, f"failed ({shortened(left.error or '', LONGEST)})"),
             (left.cancelled, "cancelled"),
             (left.lost, "vanished before the end"),
-            (left.unfinished, "had not ended when we stopped looking"),
+            (left.unfinished, "still running at the end"),
         )
         if count
     ]
