@@ -18,7 +18,7 @@ from taskdemo_cli.reports.terminal.capacity import CapacityScreen
 from taskdemo_cli.runner.capacity import Search, Searcher
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import running_target
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.contract.settings import Settings
 
 
 def capacity(
@@ -47,9 +47,9 @@ def capacity(
     found: dict[str, ModeCapacity] = {}
     broke_off = False
     without = list(skipped)
-    work = settings[0].work if settings and settings[0].app is None else None
-    duration_s = settings[0].duration if work in BUILT_IN_WORKS else None
-    has_threads = bool(settings) and work is None
+    of_mode = settings[0] if settings and settings[0].app is None else None
+    work, duration_s = (of_mode.work, of_mode.known_duration) if of_mode else (None, None)
+    has_threads = bool(settings) and of_mode is None
     is_foreign = target is not None and not target.is_followed
     check_conditions(search.conditions, has_threads=has_threads, is_foreign=is_foreign)
 

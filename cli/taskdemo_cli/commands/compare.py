@@ -20,7 +20,7 @@ from taskdemo_cli.reports.output import complain
 from taskdemo_cli.runner.burst import words
 from taskdemo_cli.runner.rig import Rig
 from taskdemo_cli.runner.target import Target, again, check_worker, ready_target
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, Settings
+from taskdemo_server.contract.settings import Settings
 
 if TYPE_CHECKING:  # slow to import
     from taskdemo_cli.reports.terminal.live import ComparisonScreen
@@ -130,5 +130,4 @@ def _why_none(failed: Sequence[Skipped]) -> str:
 
 def _comparison_title(plan: Plan, settings: Sequence[Settings]) -> str:
     one = settings[0]
-    work = describe_work(one.work, one.duration if one.work in BUILT_IN_WORKS else None)
-    return f"{words(plan)} in each mode, work: {work}"
+    return f"{words(plan)} in each mode, work: {describe_work(one.work, one.known_duration)}"

@@ -90,9 +90,14 @@ class Work(Json):
     """The file in which the experiments of `taskdemo limits` log their steps; without it their routes do not exist."""
 
     @property
+    def known_duration(self) -> float | None:
+        """The configured duration of a built-in work, in seconds; None for the user's own function."""
+        return self.duration if self.work in BUILT_IN_WORKS else None
+
+    @property
     def longest_s(self) -> float:
-        """The seconds that the work takes, or a high guess for a work of the user's own."""
-        return self.duration if self.work in BUILT_IN_WORKS else LONGEST_UNKNOWN_S
+        """The seconds that the work takes, or a high guess for the user's own function."""
+        return LONGEST_UNKNOWN_S if self.known_duration is None else self.known_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 from taskdemo_server.contract.modes import MODE_BY_NAME
-from taskdemo_server.contract.settings import BUILT_IN_WORKS, QUEUE, Settings
+from taskdemo_server.contract.settings import QUEUE, Settings
 from taskdemo_server.contract.text import escape, shortened, without_password
 from taskdemo_server.contract.whose_code import describe_error
 
@@ -74,7 +74,7 @@ class Console:
 def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     """Return the banner: what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
-    work = escape(settings.work) + (f" of {settings.duration:g} s" if settings.work in BUILT_IN_WORKS else "")
+    work = escape(settings.work) + ("" if (known := settings.known_duration) is None else f" of {known:g} s")
     token = f" --token {escape(settings.token)}" if settings.token is not None else ""
     rows = {
         "mode": f"{mode.name}: {mode.endpoint}",
