@@ -40,6 +40,20 @@ def test_a_redis_that_is_too_old_is_told_by_the_command_that_it_lacks_and_no_pas
             assert "hush" not in why
 
 
+def test_a_password_with_characters_that_a_url_cannot_hold_is_told_and_no_part_of_it_is_shown(
+    start_server: Start,
+) -> None:
+    names = {mode.name: mode.engine.brokers for mode in MODES if mode.engine and not mode.missing}
+    for name, brokers in names.items():
+        scheme, url, _ = brokers.partition("://")
+        if url:
+            why = why_not(start_server, [name], f"{scheme}://user:12#se/cr%et@127.0.0.1:1/0")[name]
+            assert why is not None
+            assert f"{scheme}://user:***@127.0.0.1:1/0" in why
+            assert "(perhaps because of its password: in a URL, / is %2F, " in why
+            assert not any(part in why for part in ("se/", "'12'", ":12", "cr%"))
+
+
 @needs_private("valkey")
 def test_a_key_of_another_type_is_another_tools_queue(stage: Stage, start_server: Start) -> None:
     stage.valkey()

@@ -3,8 +3,10 @@
 import re
 from typing import Final
 
-_OPTION: Final = re.compile(r"([?&]password=)[^&]*")
-"""A password in the query of a URL, where Redis and PostgreSQL accept it too."""
+_OPTION: Final = re.compile(r"(password\s*=\s*)(?:'[^']*'|[^&\s]*)")
+"""A password in the query of a URL, where Redis and PostgreSQL accept it too, or in PostgreSQL's `host=...`."""
+_UNESCAPED: Final = re.compile(r"[/?#@\[\]]|%(?![0-9A-Fa-f]{2})")
+"""What cannot stand in the password of a URL as it is; each library makes something else of it."""
 _VALIDATING: Final = frozenset({"fastapi", "pydantic_core"})
 """Packages whose exceptions list the fields that are wrong; their text quotes the values, which may be secret."""
 
@@ -58,3 +60,9 @@ def without_password(url: str) -> str:
     user, colon, _ = who.partition(":")
     shown = f"{scheme}{slashes}{user}:***@{place}" if at and colon else url
     return shortened(_OPTION.sub(r"\1***", shown), 200)
+
+
+def is_password_odd(url: str) -> bool:
+    """Return whether a broker's URL has a password that must be written otherwise in a URL."""
+    before, at, _ = url.rpartition("@")
+    return bool(at) and _UNESCAPED.search(before.partition("://")[2].partition(":")[2]) is not None

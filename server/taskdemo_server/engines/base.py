@@ -19,7 +19,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.import_string import UnusableError
 from taskdemo_server.contract.modes import Engine
 from taskdemo_server.contract.settings import Settings, results_beside
-from taskdemo_server.contract.text import shortened, without_password
+from taskdemo_server.contract.text import is_password_odd, shortened, without_password
 from taskdemo_server.contract.whose_code import INSTALLED
 from taskdemo_server.engines import postgres, valkey
 from taskdemo_server.runtime import orphans
@@ -103,6 +103,7 @@ _REFUSED: Final = ("auth", "access_refused", "access refused", "wrongpass", "pas
 """Words in the errors by which brokers refuse a user."""
 _MOST_TRIES: Final = 20
 _UNKNOWN: Final = re.compile(r"unknown command \W*(\w+)")
+_UNESCAPED: Final = "perhaps because of its password: in a URL, / is %2F, ? is %3F, # is %23, @ is %40, % is %25"
 _ANOTHERS: Final = ("wrongtype", "precondition_failed")
 """Words in brokers' errors about an existing key or queue of another kind."""
 
@@ -126,12 +127,16 @@ def load(engine: Engine) -> EngineModule:
 def why_not(engine: Engine, broker: str) -> str | None:
     """Return a sentence that says why this engine cannot use this broker and what to type instead; None if it can."""
     shown, instead = without_password(broker), f"type --broker {engine.brokers}"
+
+    def because(error: Exception) -> str:
+        return _UNESCAPED if is_password_odd(broker) else reason(error)  # which may quote a part of the password
+
     try:
         module = load(engine)
     except UnusableError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  whatever the library raises for a URL it cannot use
-        return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
+        return f"{shown!r} is not a broker for {engine.extra} ({because(error)}); {instead}"
     try:
         module.check()
     except Exception as error:  # noqa: BLE001  each library and each of its transports has its own
@@ -145,8 +150,8 @@ def why_not(engine: Engine, broker: str) -> str | None:
         if "not_allowed" in text:
             return f"The broker {shown} has no such virtual host, or this user may not use it; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
-            return f"{shown!r} is not a broker for {engine.extra} ({reason(error)}); {instead}"
-        return f"The broker {shown} cannot be used ({reason(error)}); start it, or {instead}"
+            return f"{shown!r} is not a broker for {engine.extra} ({because(error)}); {instead}"
+        return f"The broker {shown} cannot be used ({because(error)}); start it, or {instead}"
     return None
 
 

@@ -194,7 +194,9 @@ def test_a_brokers_password_is_never_shown(host: str, password: str) -> None:
     [
         ("redis://host:6379/0?password=hush&db=1", "redis://host:6379/0?password=***&db=1"),
         ("postgresql:///tasks?user=me&password=hu@sh", "postgresql:///tasks?user=me&password=***"),
+        ("host=db password=hush user=me", "host=db password=*** user=me"),
+        ("host=db password = 'hu sh' user=me", "host=db password = *** user=me"),
     ],
 )
-def test_a_password_behind_the_question_mark_of_a_brokers_url_is_not_shown_either(url: str, shown: str) -> None:
+def test_a_password_elsewhere_in_the_address_of_a_broker_is_not_shown_either(url: str, shown: str) -> None:
     assert without_password(url) == shown
