@@ -1,5 +1,6 @@
 """A broker of others without a worker, or one that is mute, dead or full for a while: who is told, and what goes on."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -136,7 +137,7 @@ def test_that_no_worker_answers_is_said_and_callers_are_refused_while_the_broker
     mode: Mode, workless: dict[str, Workless]
 ) -> None:
     stage, broker, server = workless[mode.name].stage, workless[mode.name].broker, workless[mode.name].server
-    worker_command = f"taskdemo worker --engine {mode.name} --broker {stage.broker} --queue {stage.queue} "
+    worker_command = f"taskdemo worker --engine {mode.name} --broker {shlex.quote(stage.broker)} --queue {stage.queue} "
     no_worker = f"no worker answers on this broker; start one with: {worker_command}"
     until(lambda: no_worker in server.complained)  # once, or once more where an answer came late
 

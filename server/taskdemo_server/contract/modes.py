@@ -4,6 +4,7 @@ The code of a mode is its page, an ordinary FastAPI application; nothing else in
 """
 
 import importlib.util
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ class Engine:
 
     def format_command(self, processes: int | str, queue: str, broker: str = "URL") -> str:
         """Return its worker command, preceded by its environment variables, as one would type it."""
-        variables = [f"{name}={value.format(broker=broker)}" for name, value in self.variables.items()]
+        variables = [f"{name}={shlex.quote(value.format(broker=broker))}" for name, value in self.variables.items()]
         return " ".join([*variables, *self.command(processes, queue)])
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import shlex
 import shutil
 import threading
 from collections import deque
@@ -75,7 +76,7 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
     """Return the banner: what is served here, what to expect of it, and what to type next; in colour for a terminal."""
     mode = MODE_BY_NAME[settings.mode]
     work = escape(settings.work) + ("" if (known := settings.known_duration) is None else f" of {known:g} s")
-    token = f" --token {escape(settings.token)}" if settings.token is not None else ""
+    token = f" --token {_quoted(settings.token)}" if settings.token is not None else ""
     rows = {
         "mode": f"{mode.name}: {mode.endpoint}",
         "work": f"{work}, {mode.where}",
@@ -97,10 +98,15 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
 def worker_command(settings: Settings, url: str) -> str:
     """Return the command that starts a worker for the server at `url`, whose broker is not private."""
     given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (settings.duration, 1.0)}
-    like = "".join(f" --{name} {escape(str(one))}" for name, (one, default) in given.items() if one != default)
-    token = f" --token {escape(settings.token)}" if settings.token is not None else ""
-    broker = without_password(str(settings.broker))
+    like = "".join(f" --{name} {_quoted(str(one))}" for name, (one, default) in given.items() if one != default)
+    token = f" --token {_quoted(settings.token)}" if settings.token is not None else ""
+    broker = _quoted(without_password(str(settings.broker)))
     return f"taskdemo worker --engine {settings.mode} --broker {broker}{like} --server {url}{token}"
+
+
+def _quoted(word: str) -> str:
+    """Return a word of a command as one would type it into a shell."""
+    return shlex.quote(escape(word))
 
 
 def _styled(expect: str, rows: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,16 @@ def test_the_banner_names_the_page_with_the_token_that_it_needs_where_no_server_
     assert "  live   http://127.0.0.1:8000/live\n" in banner(settings, "http://127.0.0.1:8000", 8000, terminal=False)
     settings = Settings(mode="background", journal="/journal", token="a b#c")
     assert "/live#a%20b%23c\n" in banner(settings, "http://127.0.0.1:8000", 8000, terminal=False)
+
+
+def test_a_shell_understands_the_commands_of_the_banner() -> None:
+    broker = "postgresql:///tasks?host=/run/my db&user=me"
+    settings = Settings(mode="procrastinate", journal="/journal", token="a b#c", broker=broker)
+    rows = banner(settings, "http://127.0.0.1:8000", 8000, terminal=False)
+    commands = {name: shlex.split(words) for name, words in re.findall(r"^  (try|worker) +(.+)$", rows, re.MULTILINE)}
+    assert commands["try"][-2:] == ["--token", "a b#c"]
+    assert commands["worker"][:6] == ["taskdemo", "worker", "--engine", "procrastinate", "--broker", broker]
+    assert commands["worker"][-2:] == ["--token", "a b#c"]
 
 
 def test_the_banner_is_in_the_colours_of_the_reports_which_are_read_on_white_and_on_black(
