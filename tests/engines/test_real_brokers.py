@@ -123,6 +123,7 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
     until(lambda: other.get().status_code == 200)  # a broker that is slow to answer is told as 503
     stage.ready(worker)
     until(lambda: server.get("/health").json()["worker"] is not False)  # although it has had no task yet
+    assert other.get("/health").json()["worker"] is not True  # that worker is not its own
     litter(mode, name, stage)
     good, bad = (ask(server, message=text) for text in ("good", "bad"))
     refused = refusal(start_server, **given)

@@ -1,6 +1,7 @@
 """How taskdemo drives Celery: by its signals, its `revoke` and its result backend. Server and worker import this."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -120,7 +121,9 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    return bool(celery.control.ping(timeout=_CHECK_S, limit=1))
+    """Ping the workers that have a name of this queue's: a RabbitMQ may have workers of other applications too."""
+    mine = rf"{re.escape(queue)}-\d+@"
+    return bool(celery.control.ping(timeout=_CHECK_S, limit=1, pattern=mine, matcher="pcre"))
 
 
 def claim(name: str) -> claims.Take:

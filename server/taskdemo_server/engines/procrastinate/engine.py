@@ -15,7 +15,7 @@ from procrastinate.schema import SchemaManager
 from taskdemo_server.contract.events import TaskState
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.procrastinate.page import tasks, url
+from taskdemo_server.engines.procrastinate.page import queue, tasks, url
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
 _SCHEMA_LOCK: Final = 7_403_651
@@ -113,9 +113,11 @@ def status(refs: Sequence[str]) -> Iterator[tuple[str, Status]]:
 
 
 def has_worker() -> bool | None:
-    """Look for a worker with a heartbeat in the last 4 s; one of another queue counts too."""
+    """Look for a worker with a heartbeat in the last 4 s that has had a job of this queue: the page's periodic task."""
     with psycopg.connect(url, connect_timeout=2) as connection:
         found = connection.execute(
-            "SELECT EXISTS (SELECT FROM procrastinate_workers WHERE last_heartbeat > now() - interval '4 s')"
+            "SELECT EXISTS (SELECT FROM procrastinate_workers AS worker JOIN procrastinate_jobs AS job"
+            " ON job.worker_id = worker.id WHERE queue_name = %s AND last_heartbeat > now() - interval '4 s')",
+            (queue,),
         ).fetchone()
     return found is not None and bool(found[0])
