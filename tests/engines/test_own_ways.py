@@ -12,6 +12,7 @@ import redis
 from engines.stage import Stage, ask, of
 from parts import needs
 from servers import Start, own_work
+from taskdemo_server.contract.events import ENDED
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from waiting import until
 
@@ -90,6 +91,25 @@ def test_a_job_whose_process_was_killed_has_failed_and_says_so(start_server: Sta
     [failed] = server.ended(1)
     assert (failed.state, failed.error) == ("failed", "The work-horse, its process, was killed.")
     assert failed.pid != started.pid
+
+
+@needs(RQ)
+def test_what_the_work_reported_counts_although_its_process_failed_to_record_it_and_else_how_that_ended(
+    start_server: Start, tmp_path: Path
+) -> None:
+    text = """
+import os
+def work(message):
+    if message == "exits":
+        os._exit(3)
+    raise ValueError("\\udc80 is no UTF-8")
+"""
+    server = start_server(mode="rq", processes=1, **own_work(tmp_path, text))
+    exits, raises = (ask(server, message=text) for text in ("exits", "raises"))
+    until(lambda: sum(event.state in ENDED for event in server.events()) == 3)
+    ends = {event.id: (event.state, event.error) for event in reversed(server.events()) if event.state in ENDED}
+    assert ends[exits] == ("lost", "The work-horse, its process, ended with exit code 3.")
+    assert server.get(f"/tasks/{raises}").json()["error"].endswith(" is no UTF-8")
 
 
 @needs(RQ)

@@ -1,5 +1,6 @@
 """How taskdemo drives RQ: by a wrapped enqueue call, and a worker class. Server and worker import this."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -54,12 +55,20 @@ class Carrying(Worker):
         work_for(job.meta.get("request_id"))
         return super().perform_job(job, *args)
 
-    def handle_work_horse_killed(self, job: Job, *args: Any) -> None:
-        """In the worker: journal a job as failed if its process was killed, as RQ itself records it."""
-        super().handle_work_horse_killed(job, *args)
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int | None, *args: Any) -> None:
+        """In the worker: journal a job as failed if its process was killed, as RQ itself records it.
+
+        A process that ended by itself may have reported how its work ended, which RQ could not record: that counts.
+        """
+        super().handle_work_horse_killed(job, retpid, ret_val, *args)
         request_id = job.meta.get("request_id")
-        if request_id is not None and not job.retries_left:
+        if request_id is None or job.retries_left:
+            return
+        if ret_val is None or os.WIFSIGNALED(ret_val):
             here().note(request_id, "failed", error="The work-horse, its process, was killed.")
+        else:
+            code = os.waitstatus_to_exitcode(ret_val)
+            here().note(request_id, "lost", error=f"The work-horse, its process, ended with exit code {code}.")
 
 
 learn_experiments(__package__)
