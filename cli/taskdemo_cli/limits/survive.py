@@ -279,10 +279,10 @@ def fate_cell(fates: dict[str, Fate]) -> Cell:
 
 
 def _words(fate: Fate) -> str:
+    of_lost = f" ({fate.called_failed} reported as failed by the engine)" if fate.called_failed else ""
     became = {
         f"ended within {format_seconds(fate.took_s)}": fate.ended,
-        "lost": fate.unfinished - fate.ended,
-        "reported as failed by the engine": fate.called_failed,
+        f"lost{of_lost}": fate.unfinished - fate.ended,
         "begun twice": fate.ran_twice,
     }
     counts = ", ".join(f"{count} {what}" for what, count in became.items() if count)

@@ -53,6 +53,11 @@ def test_survival_is_judged_by_how_many_unfinished_tasks_ended(ended: int, verdi
     assert "1 begun twice" in cell.text
 
 
+def test_a_task_that_its_engine_calls_failed_is_one_of_the_lost_and_not_one_more() -> None:
+    cell = fate_cell({"server": killed(accepted=8, unfinished=8, ended=6, called_failed=1)})
+    assert "had not ended: 6 ended within 2.50 s, 2 lost (1 reported as failed by the engine)." in cell.text
+
+
 def test_where_nothing_was_seen_there_is_no_cell() -> None:
     with pytest.raises(UserError, match="every task had ended before it could be cancelled"):
         cancel_cell({"waiting": None, "running": None}, None)
