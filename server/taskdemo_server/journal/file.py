@@ -7,6 +7,7 @@ does not lose the events of the others.
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -49,6 +50,14 @@ class Journal:
         self._waiting = bytearray()
         self._lock = threading.Lock()
         self._sealed = False
+
+    def claim(self) -> bool:
+        """Claim the file for as long as this process lives; return False if another process has claimed it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in {errno.EACCES, errno.EAGAIN}  # its file system may have no locks
+        return True
 
     def write(self, line: bytes) -> None:
         """Append one event's line."""

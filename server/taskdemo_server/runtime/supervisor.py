@@ -133,6 +133,8 @@ class Supervisor:
             self._journal = Journal(settings.journal)
         except OSError as error:
             raise UnusableError(f"The journal {settings.journal} cannot be written: {error.strerror}.") from error
+        if not self._journal.claim():  # It would take the other one's tasks for its own.
+            raise UnusableError(f"The journal {settings.journal} is another server's; type another --journal.")
         self._ready: set[int] = set()
         """The processes that are ready; 0 is the private worker."""
         self._told = 0

@@ -182,3 +182,13 @@ def test_a_journal_that_is_no_file_is_refused_with_a_sentence_and_left_as_it_is(
     pipe.chmod(0o644)
     assert "cannot be written: it is not a regular file" in refusal(start_server, journal=str(pipe))
     assert stat.S_IMODE(pipe.stat().st_mode) == 0o644
+
+
+def test_a_journal_belongs_to_one_server_until_that_is_gone(start_server: Start, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    server = start_server(journal=journal)
+    refused = refusal(start_server, journal=journal)
+    assert f"The journal {journal} is another server's; type another --journal." in refused
+    server.process.kill()
+    server.wait()
+    start_server(journal=journal)
