@@ -145,9 +145,14 @@ def test_a_queue_is_one_servers_alone_until_it_dies_which_learns_of_its_own_task
         assert one.client.delete("/limits").status_code == 200
     if name in {"redis", "rabbitmq"}:
         refs = [str(event.ref) for event in server.events() if event.ref]
-        left_with(stage.broker, [*refs, f"others-{stage.queue}"])  # results stay for a while
         queues = [f"{prefix}{stage.queue}" for prefix in ("", "other-", *PREFIX.values(), "dramatiq.other-")]
-        assert left_with(stage.broker, queues) == []
+        assert left_with(stage.broker, [*refs, *queues]) == []
+    elif name == "postgres":
+        import psycopg
+
+        with psycopg.connect(stage.broker) as database:
+            for table in ("procrastinate_jobs", "procrastinate_workers"):
+                assert database.execute(f"SELECT * FROM {table}").fetchall() == []
 
 
 RABBITS = [pair for pair in EVERY_PAIR if pair.values[1] == "rabbitmq"]

@@ -37,7 +37,10 @@ celery.conf.update(
     broker_connection_timeout=0.5,
     task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
     redis_socket_timeout=0.5,
-    result_backend_transport_options={"retry_policy": {"max_retries": 0}},
+    result_backend_transport_options={
+        "retry_policy": {"max_retries": 0},
+        "global_keyprefix": f"{queue}:",  # results of its own, too
+    },
     # A worker waits for its broker, from the start and for ever.
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,

@@ -6,7 +6,7 @@ from celery import chain as chained
 from celery import chord
 from celery.result import AsyncResult
 
-from taskdemo_server.engines.celery.page import celery
+from taskdemo_server.engines.celery.page import celery, queue
 from taskdemo_server.limits.base import CannotAskError, Steps, steps_of
 from taskdemo_server.limits.step import Given, OnPurposeError, step
 
@@ -48,11 +48,13 @@ def steps() -> Steps:
 def _delete_queue() -> None:
     with celery.connection_for_write() as connection:
         channel = connection.default_channel
-        queue = celery.amqp.default_queue(channel)
-        queue.declare()  # again, or this connection does not know what belongs to it
-        queue.delete()
-        queue.exchange.delete()
+        declared = celery.amqp.default_queue(channel)
+        declared.declare()  # again, or this connection does not know what belongs to it
+        declared.delete()
+        declared.exchange.delete()
         if prefix := celery.conf.broker_transport_options.get("global_keyprefix"):
             # Celery's other keys in Redis; the client itself adds the prefix to the names.
             keys = [key.decode().removeprefix(prefix) for key in channel.client.scan_iter(f"{prefix}*")]
             channel.client.delete(*keys, "nothing")
+    if (results := getattr(celery.backend, "client", None)) is not None:
+        results.delete(*results.scan_iter(f"{queue}:*"), "nothing")

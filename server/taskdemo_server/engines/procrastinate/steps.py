@@ -36,6 +36,11 @@ def steps() -> Steps:
         await tasks.connector.execute_query_async(
             "DELETE FROM procrastinate_periodic_defers WHERE periodic_id = %(queue)s", queue=queue
         )
+        await tasks.connector.execute_query_async(  # they were killed, so none has unregistered itself
+            "DELETE FROM procrastinate_workers WHERE id IN"
+            " (SELECT worker_id FROM procrastinate_jobs WHERE queue_name = %(queue)s)",
+            queue=queue,
+        )
         await tasks.connector.execute_query_async(
             "DELETE FROM procrastinate_jobs WHERE queue_name = %(queue)s", queue=queue
         )
