@@ -1,6 +1,7 @@
 """A server to send requests to: what it reports about itself, and what it observed of its application."""
 
 import contextlib
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ QUIET_S = 0.5
 """How long at least to watch the application after a run, for what it does next."""
 STIRRING_S = 3.0
 """How long at most to wait after a run while the event loop is still blocked or tasks have not ended."""
+UNKNOWN_ISSUER: Final = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate that is valid, but whose issuer is not trusted (X509_V_ERR_...)."""
+NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
+"""OpenSSL's reasons for bytes that are not TLS."""
 
 
 Moment = Annotated[float, Meta(ge=0, le=1e10)]
@@ -216,13 +221,18 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
         complain(f"{url} needs a token: its tasks are not followed; add --token T, as in the server's banner")
         return Target(url, parsed.path)
     except ssl.SSLCertVerificationError as error:
-        raise UserError(
-            f"{url} answers with a certificate that is not trusted ({error.verify_message.removesuffix('.')}); "
-            f"to trust it or its issuer, put SSL_CERT_FILE=/path/to/it.pem before the command"
-        ) from None
+        what, instead = "valid", "name the server as the certificate does, or give it a valid one"
+        if error.verify_code in UNKNOWN_ISSUER:
+            what, instead = "trusted", "to trust it or its issuer, put SSL_CERT_FILE=/path/to/it.pem before the command"
+        why = error.verify_message.removesuffix(".")
+        raise UserError(f"{url} answers with a certificate that is not {what} ({why}); {instead}") from None
     except ssl.SSLError as error:
+        plain = f"type --url http://{url.partition('://')[2]}"
+        if error.reason in NO_TLS:
+            raise UserError(f"{url} answers, but not in TLS ({_reason(error)}); {plain}") from None
         raise UserError(
-            f"{url} answers, but not in TLS ({_reason(error)}); type --url http://{url.partition('://')[2]}"
+            f"{url} answers, but the TLS handshake fails ({_reason(error)}): it may want another version of TLS or a "
+            f"certificate of the client; or, if it takes plain HTTP, {plain}"
         ) from None
     except OSError as error:
         if named:
@@ -236,4 +246,6 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.strerror or re.sub(r"^_ssl\.c:\d+: ", "", str(error)) or type(error).__name__
