@@ -48,9 +48,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_keep", "_parser", "_transport",
-        "body_bytes", "closed", "done", "ended", "error", "first_byte", "is_head", "n", "planned", "reason", "sent",
-        "status", "task_id",
+        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_keep", "_parser", "_refusal",
+        "_transport", "body_bytes", "closed", "done", "ended", "error", "first_byte", "is_head", "n", "planned",
+        "reason", "sent", "status", "task_id",
     )  # fmt: skip
 
     def __init__(self, ended: "Callable[[Connection], None]") -> None:
@@ -78,6 +78,8 @@ class Connection(asyncio.Protocol):
         self._descriptor = -1
         self._busy = self._complete = self._framed = self._head_done = self._keep = False
         self._head_bytes = 0
+        self._refusal = "RemoteProtocolError", "Server disconnected without sending a response"
+        """The error and the reason of a request for which the connection was closed while idle."""
 
     def start(self, payload: bytes) -> None:
         """Send one request; the connection must be idle and open."""
@@ -87,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._busy = True
         self.sent = time.monotonic()
         if self._transport.is_closing():
-            self._fail("RemoteProtocolError", "Server disconnected without sending a response")
+            self._fail(*self._refusal)
             return
         # Not transport.write(): uvloop sends at the end of the loop's iteration, later than `sent` says.
         try:
@@ -129,7 +131,8 @@ class Connection(asyncio.Protocol):
         """Timestamp and parse received bytes."""
         now = time.monotonic()
         if not self._busy:
-            self.close()  # bytes without a request
+            self._refusal = "RemoteProtocolError", "The server sent bytes before it was asked"
+            self.close()
             return
         self.done = now
         if self.first_byte is None:
@@ -210,8 +213,9 @@ class Connection(asyncio.Protocol):
                 self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count a piece of the body and drop it."""
-        self.body_bytes += len(body)
+        """Count a piece of the body and drop it; whatever follows the response is none."""
+        if not self._complete:
+            self.body_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Handle the end of a response."""

@@ -7,7 +7,6 @@ arrived before sending failed.
 import asyncio
 import functools
 import ssl
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,7 +29,7 @@ class TlsConnection(Connection):
     `sent` is just before the encrypted request goes to the kernel; `first_byte` and `done` follow decryption.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_refusal", "_tls", "ready")
+    __slots__ = ("_incoming", "_outgoing", "_tls", "ready")
 
     def __init__(self, ended: Callable[[Connection], None], host: str) -> None:
         super().__init__(ended)
@@ -38,17 +37,11 @@ class TlsConnection(Connection):
         self._tls = context().wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done after the handshake; raises OSError if that fails."""
-        self._refusal = ""
-        """Why the server refused while idle: with TLS 1.3 it rejects a client's certificate after the handshake."""
 
     def start(self, payload: bytes) -> None:
         """Encrypt a request and send it."""
-        if self._refusal:
-            self.sent = time.monotonic()
-            self._busy = True
-            self._fail("ReadError", self._refusal)
-            return
-        self._tls.write(payload)
+        if not self._transport.is_closing():
+            self._tls.write(payload)
         super().start(self._outgoing.read())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -72,8 +65,8 @@ class TlsConnection(Connection):
         except OSError as error:
             if self._busy:
                 self._fail("ReadError", reason_of(error))
-            else:
-                self._refusal = reason_of(error)
+            else:  # with TLS 1.3 it rejects a client's certificate after the handshake
+                self._refusal = "ReadError", reason_of(error)
                 self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

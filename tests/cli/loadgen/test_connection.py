@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from in_process_load import answering, errors, fired, read_request
+from in_process_load import answering, errors, fired, in_loop, read_request, url_of
+from talks import listening
 from taskdemo_cli.loadgen import engine
 from taskdemo_cli.loadgen.connection import HEAD_LIMIT
+from taskdemo_cli.loadgen.protocol import Done, Frame, Plan, Sample
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "TLS"])
@@ -239,6 +241,32 @@ def test_whatever_is_answered_every_request_has_one_end_and_times_in_their_order
         assert known == sorted(known)
         assert error is not None or (status is not None and status >= 200)
         assert error is not None or reason is None
+
+
+def test_a_server_that_speaks_first_is_not_said_to_have_hung_up(wire: ssl.SSLContext | None) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.append(1)
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    greeted: list[int] = []
+    samples = fired(script, tls=wire, count=8)
+    assert len(greeted) == 8
+    reasons = {str(sample[8]) for sample in samples}
+    assert "The server sent bytes before it was asked" in reasons
+    assert SILENT not in reasons
+
+
+@pytest.mark.parametrize(("method", "size"), [("GET", 2), ("HEAD", 0)])
+def test_what_follows_a_response_is_no_part_of_its_body(method: str, size: int) -> None:
+    async def fire() -> list[Sample]:
+        async with listening(answering(OK + OK)[0]) as server:
+            await engine.Run(Plan(url=url_of(server), method=method, count=3), frames.append, connections=9).go()
+        return []
+
+    frames: list[Frame] = []
+    in_loop(fire())
+    assert [frame.body_bytes for frame in frames if isinstance(frame, Done)] == [3 * size]
 
 
 def test_an_answer_that_has_arrived_counts_although_sending_the_rest_failed(
