@@ -86,11 +86,11 @@ def read_request(
 def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
     """Parse a URL and append `path` to its own path. Raises UserError with what to type instead.
 
-    As with curl, the scheme may be left out; `:8000/x` is on this machine.
+    As with curl, the scheme may be left out, and a fragment (`#top`) is not sent; `:8000/x` is on this machine.
     """
-    if re.match(r":\d+(/|\?|$)", url):
+    if re.match(r":\d+([/?#]|$)", url):
         url = f"127.0.0.1{url}"
-    if re.match(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(/|\?|$)", url):
+    if re.match(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?([/?#]|$)", url):
         url = f"http://{url}"
     try:
         parts = urlsplit(url)
@@ -102,8 +102,8 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
         raise UserError(f"{option} {_shown_url(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
-        raise UserError(f"{option} {_shown_url(url)} has no valid host name; type {_URL_EXAMPLE}")
-    target = parts.path + (f"?{parts.query}" if parts.query else "") + (f"#{parts.fragment}" if parts.fragment else "")
+        raise UserError(f"{option} {_shown_url(url)} has no valid host name or port; type {_URL_EXAMPLE}")
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
     if path is not None and parts.query:
         raise UserError(f"--url has a query, so --path cannot follow it: write both in one, {_URL_EXAMPLE}/path?a=b")
     own = a_path(target, option) or "/"

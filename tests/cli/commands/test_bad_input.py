@@ -101,6 +101,7 @@ BAD = [
     ("fire --url 'http://127.0.0.1:1/?a=b' --path x", "both in one"),
     ("fire --url 'http://127.0.0.1:1/a b'", "a%20b"),
     ("fire --url 'http://a b/'", "--url"),
+    ("fire --url http://localhost:0", "no valid host name or port"),
     ("fire --url localhost:port/x", "--url http://127.0.0.1:8000"),
     (f"fire --form {SECRET}", "--form name=value"),
     ("fire --form a=@/no/such/file", "No such file"),

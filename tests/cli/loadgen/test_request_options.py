@@ -207,6 +207,8 @@ def test_without_a_body_there_is_no_kind_and_it_is_a_get() -> None:
         ("http://h?a=b", None, "/?a=b"),
         ("http://h", "?a=b", "/?a=b"),
         ("http://h", "", "/"),
+        ("http://h/docs#/orders", None, "/docs"),
+        ("http://h#top", "/x", "/x"),
         ("http://h", "/items/{n}?a={n}", "/items/{n}?a={n}"),
     ],
 )
@@ -224,6 +226,8 @@ def test_a_url_is_taken_as_it_is_and_a_path_comes_after_it(url: str, path: str |
         ("127.0.0.1:8000", "http://127.0.0.1:8000", "/"),
         ("[::1]:8000/x", "http://[::1]:8000", "/x"),
         ("shop.example/x", "http://shop.example", "/x"),
+        (":8000#top", "http://127.0.0.1:8000", "/"),
+        ("localhost:8000#top", "http://localhost:8000", "/"),
     ],
 )
 def test_a_url_may_be_typed_without_its_scheme(typed: str, url: str, path: str) -> None:
