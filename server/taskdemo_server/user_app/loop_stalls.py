@@ -10,6 +10,7 @@ import asyncio
 import gc
 import itertools
 import math
+import os
 import sys
 import threading
 import time
@@ -36,7 +37,10 @@ WAITING_EVERY_S: Final = 0.1
 """The interval of looks at what requests wait for, if there are more than FEW."""
 TELL_EVERY_S: Final = 0.25
 QUEUED: Final = 4
-"""A wait for a processor counts up to this multiple of the CPU time: threads that mostly sleep wait for one too."""
+"""A wait for a processor counts up to this multiple of the CPU time: threads that mostly sleep wait for one too.
+
+With more threads for each processor than this, up to their number: so long do those that compute wait for one another.
+"""
 MOST_LOOKS: Final = 12
 """Looks of a kind in one line: those with the most seconds."""
 AFTER_THE_ANSWER: Final = str(Path("starlette", "background.py"))
@@ -225,7 +229,7 @@ class LoopStalls:
             cpu_s, queued_s = self._spent(thread, self._used_late)
             if (look := self._look_at(thread, stacks) or self._before(thread)) is not None and cpu_s:
                 # A thread that is in a call may sleep there, and wait for a processor whenever it wakes.
-                would_s = min(queued_s, QUEUED * cpu_s) if look.call is None else 0.0
+                would_s = counted(queued_s, cpu_s) if look.call is None else 0.0
                 found.append((look, _of_thread(thread), cpu_s + would_s))
         share = min(1.0, most_s / sum(seconds for *_, seconds in found)) if found else 0.0
         for look, of, seconds in found:
@@ -285,7 +289,7 @@ class LoopStalls:
             if (look := self._look_at(thread, stacks)) is not None:
                 if is_alone(thread) and (look.in_line or not cpu_s):
                     continue  # No request waits for this thread, which may run for ever.
-                self._waited_for.add(look, "thread", seconds, cpu_s, min(queued_s, QUEUED * cpu_s), free=free)
+                self._waited_for.add(look, "thread", seconds, cpu_s, counted(queued_s, cpu_s), free=free)
             elif cpu_s and (look := self._before(thread)) is not None:
                 self._waited_for.add(look, "thread", cpu_s, cpu_s)
 
@@ -329,6 +333,11 @@ def add_ended(stall: OpenStall, missed: Missed) -> None:
         most = max(threads, key=attrgetter("seconds"))
         key = next(key for key, one in stall.others.items() if one is most)
         stall.others.add(*key, rest_s, rest_s)
+
+
+def counted(queued_s: float, cpu_s: float) -> float:
+    """Return how much of a thread's wait for a processor counts as computing: as long as QUEUED says."""
+    return min(queued_s, max(QUEUED, threading.active_count() / (os.cpu_count() or 1)) * cpu_s)
 
 
 def _stacks(*, without: threading.Thread) -> Stacks:

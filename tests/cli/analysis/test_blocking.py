@@ -76,6 +76,11 @@ def in_starved(*others: Observation) -> Sightings:
     return stalled(lasted_s=6.5, queued_s=5.7, others=list(others))
 
 
+def in_hash(**given: Any) -> Sightings:
+    look = seen(**{"of": "thread", "call": "hashlib.scrypt", "seconds": 1.2, "cpu_s": 0.2, "queued_s": 0.8, **given})
+    return Sightings(stalls=[stall(others=[replace(look, seconds=0.3)])], waiting=[waiting(look)])
+
+
 def in_csv(**given: Any) -> Sightings:
     look = seen(of="thread", call="list -> csv.next", library="csv", seconds=1.2, **given)
     return waited(look)
@@ -128,6 +133,10 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.5], [0.5], Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen()])]), "garbage collection"),
         ([0.5], [0.5], Sightings(stalls=[COLLECTED], waiting=[waiting(loop=[seen(seconds=0.9)])]), "event loop held"),
         ([0.2], [0.2], waited(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1)), "processors busy"),
+        # a thread that takes the interpreter for a moment may wait for a processor then: calls leave it, code does not
+        ([0.5, 0.5], [0.5], in_hash(free_s=1.0), "processors busy"),
+        ([0.5, 0.5], [0.5], in_hash(free_s=0.1), "interpreter busy"),
+        ([0.5, 0.5], [0.5], in_hash(free_s=1.0, call=""), "interpreter busy"),
         # threads kept those that look from looking, and from being looked at
         ([0.2, 0.2], [0.2], waited(seen(of="thread", seconds=0.1, cpu_s=0.2)), "interpreter busy"),
         # Python code of a library: threads wait there for the interpreter, for a processor, or for something else.
@@ -355,6 +364,9 @@ def cases() -> dict[str, Blocking]:
         ),
         "callers in line for threads that take the processors": judge(
             quiet, waited(in_line, seen(call="hashlib.scrypt", of="thread", seconds=0.9, cpu_s=0.6, queued_s=0.3))
+        ),
+        "callers in line for threads that take the processors from others": judge(
+            held_up, waited(in_line, seen(call="hashlib.scrypt", of="thread", seconds=0.9, cpu_s=0.6, queued_s=0.3))
         ),
         "callers in line, and a wait that nothing explains": judge(held_up, waited(in_line)),
         "a wait just below the limit": judge(a_run([0.06], [0.002]), Sightings()),

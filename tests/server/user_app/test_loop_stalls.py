@@ -1,11 +1,13 @@
 """What is made of a stall that the event loop has noticed itself."""
 
+import os
+import threading
 from typing import Any
 
 import pytest
 
 from taskdemo_server.contract.sightings import Look, Stall
-from taskdemo_server.user_app.loop_stalls import Missed, OpenStall, add_ended
+from taskdemo_server.user_app.loop_stalls import Missed, OpenStall, add_ended, counted
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,13 @@ def test_what_threads_computed_that_ended_unseen_is_given_to_what_the_others_of_
     stall.others.add(Look("a.py:2 in g"), of, 0.1, 0.1)
     add_ended(stall, Missed(0.0, 1.0, 0.0, 0.0, 0.0, False, others_cpu_s, {}))
     assert [one.seconds for one in stall.others.most()] == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("threads_per_processor", "most_s"), [(1, 0.4), (20, 2.0)])
+def test_threads_that_compute_wait_for_a_processor_as_many_times_as_long_as_there_are_of_them(
+    threads_per_processor: int, most_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 2 * threads_per_processor)
+    assert counted(9.0, 0.1) == pytest.approx(most_s)
+    assert counted(0.3, 0.1) == 0.3

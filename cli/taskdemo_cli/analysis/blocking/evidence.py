@@ -123,6 +123,17 @@ def burning(waiting: Iterable[Waiting]) -> list[Observation]:
     return looks if sum(look.cpu_s for look in looks) >= least else []
 
 
+def crowd(threads: Sequence[Observation]) -> bool:
+    """Return whether these threads wait for a processor: there are more of them than processors."""
+    return sum(look.queued_s for look in threads) >= SOME_OF_IT * seconds_of(threads) > 0
+
+
+def leaves_interpreter(threads: Sequence[Observation]) -> bool:
+    """Return whether what these threads compute is mostly in calls that leave the interpreter to others."""
+    free_s = sum(look.free_s for look in threads if look.call is not None)
+    return free_s >= MOST_OF_IT * seconds_of(threads) > 0
+
+
 def in_line(run: RunDocument, waiting: Sequence[Waiting]) -> list[Observation]:
     """Return what callers queued for; nothing if that took only a small part of their time."""
     # Queueing takes no CPU time, unlike a dictionary's `counts.get`, which looks like a queue's method.

@@ -16,12 +16,13 @@ from taskdemo_cli.analysis.blocking.causes import CAUSES, COMPUTE_ELSEWHERE, UNP
 from taskdemo_cli.analysis.blocking.evidence import (
     MOST_OF_IT,
     OWN,
-    SOME_OF_IT,
     burning,
     computing_s,
+    crowd,
     hurried,
     in_line,
     in_pieces,
+    leaves_interpreter,
     long_stalls,
     processor_wait,
     seconds_of,
@@ -68,8 +69,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     may_wait = cause not in {"interpreter busy", "processors busy"} and not hurried(stalls)
     places = _places(looks, may_wait=may_wait)
     change, rule = _change(cause, places, looks)
-    burnt = burning(found.waiting)
-    if cause == "waiting in line" and sum(look.queued_s for look in burnt) >= SOME_OF_IT * seconds_of(burnt) > 0:
+    if cause == "waiting in line" and crowd(burning(found.waiting)):
         change = CAUSES["processors busy"].change  # these threads wait for a processor, and more would, too
     after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
@@ -108,6 +108,7 @@ def _decide(
     late_on_loop = sum(wait >= HELD_UP_S for wait in waits)
     late = late_on_loop + sum(wait >= HELD_UP_S for wait in threads_waits)
     in_threads = [look for one in waiting for look in one.waiting if look.of == "thread"]
+    burnt = burning(waiting)
     # The endpoint's own code held the loop, for longer than threads kept the interpreter from it.
     if own and sum(one.lasted_s for one in own) >= sum(one.lasted_s for one in busy):
         return Decision(_held(own), [look for stall in own for look in stall.looks if look.of in OWN], own)
@@ -118,6 +119,8 @@ def _decide(
         if not any(look.place for look in looks):
             looks += in_threads
         by_requests = seconds_of(look for look in looks if look.of == "thread")
+        if leaves_interpreter(burnt):  # the loop waits for it where a thread that holds it waits for a processor
+            return Decision("processors busy", burnt)
         if by_requests >= MOST_OF_IT * seconds_of(looks):
             return Decision("interpreter busy", looks, busy)
         return Decision("application", [replace(look, of="thread") for look in looks], busy)
@@ -140,10 +143,11 @@ def _decide(
     # Nobody else was held up, as far as was seen, except by the machine: if nothing unseen held the loop beside it.
     is_unseen = any(not stall.idle for stall in (*unseen, *stalls_of.get("other", ())))
     processor_wait_s = processor_wait(found, waits, threads_waits) if late and not is_unseen else None
-    if queueing := in_line(run, waiting):
+    queueing = in_line(run, waiting)
+    if late >= LATE and burnt and (crowd(burnt) or not queueing):
+        return Decision("processors busy", burnt)
+    if queueing:
         return Decision("waiting in line", queueing, processor_wait_s=processor_wait_s)
-    if late >= LATE and (threads := burning(waiting)):
-        return Decision("processors busy", threads)
     if run.ended_because and not run.summary.requests.ok:
         return Decision("not reached", processor_wait_s=processor_wait_s)
     is_left = run.timed_out and run.summary.tasks.unfinished
