@@ -170,6 +170,7 @@ class Reader:
         caller, above = steps[outer], steps[outer + 1 : outer + 2]
         is_other = (caller.file, function_of(caller.code)) != (own.file, function_of(own.code))
         by = caller if is_other else own
+        is_handler = any(step.package == "logging" for step in steps[at:])
         return Look(
             self.place(own),
             call,
@@ -180,7 +181,7 @@ class Reader:
             in_loop=_is_in_loop(by.code, by.last),
             may_be_plain=any(map(_calls_endpoints, above)) and _is_async_without_need(caller.code),
             is_plain=not caller.code.co_flags & ASYNC,
-            library=inner[-1].package if inner else None,
+            library="logging" if is_handler else inner[-1].package if inner else None,
             in_line=in_line,
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 import dis
 import importlib.util
+import logging
 import re
 import subprocess
 import sys
@@ -266,6 +267,21 @@ def test_who_waits_in_a_pool_waits_for_what_it_has_and_not_for_the_lock_within(
         shop.line.put(1), shop.line.put(2)
         own.join()
         handed_over.join()
+
+
+class Watched(logging.Handler):
+    """A handler of the application's own."""
+
+    def emit(self, _record: logging.LogRecord) -> None:
+        self.steps = stack(sys._getframe())
+
+
+def test_what_a_log_handler_of_the_applications_own_does_is_logging() -> None:
+    handler, reader = Watched(), Reader(str(Path(__file__).parent))
+    handler.handle(logging.makeLogRecord({"msg": "sold out"}))
+    look = reader.look(handler.steps)
+    assert look is not None
+    assert (look.place.partition(" in ")[2], look.library) == ("emit", "logging")
 
 
 def suspended(coroutine: Any) -> list[Step]:
