@@ -35,7 +35,8 @@ CAUSES: Final[Mapping[Cause, Meaning]] = {
         "This endpoint blocks the server: it creates so many objects that Python's garbage collection stops"
         " everything{at}{longest}.",
         "everybody",
-        "Make fewer objects at once, or call gc.freeze() after the start",
+        "Make fewer objects at once, or collect less often: gc.set_threshold(50_000, 20) and gc.freeze() after the"
+        " start",
     ),
     "threads used up": Meaning(
         "This endpoint uses up the worker threads: all were taken while others waited for one.",

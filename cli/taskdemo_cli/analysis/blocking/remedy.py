@@ -63,7 +63,8 @@ def change_for(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
     """Return what to write instead, and ruff's rule if it finds this call: one directly in an `async def`."""
     change, rule = _change(seen, waits=waits)
     if seen.is_plain and seen.of != "thread" and "`await " in change:
-        return f"{seen.within} is a plain `def`, which cannot await: do this in an `async def`. {change}", None
+        where = "do this in an `async def` (the endpoint, a dependency)"
+        return f"{seen.within} is a plain `def`, which cannot await: {where}. {change}", None
     return change, rule
 
 
