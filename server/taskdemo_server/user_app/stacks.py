@@ -41,6 +41,8 @@ WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue|_sy
 """Files whose functions wait for others, in whatever way."""
 POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
 """Files in which a wait is for something that others hold."""
+OF_A_NEW_POOL: Final = frozenset({"BaseProcess.start", "Executor.__exit__", "Pool.__exit__"})
+"""Functions of Python's that start a process, or end a pool of processes or threads."""
 LINES: Final = frozenset({"CapacityLimiter", "Lock", "Queue", "RLock", "Semaphore", "SimpleQueue"})
 WAITING_CALLS: Final = frozenset({"acquire", "get", "getconn", "join", "result", "wait"})
 ENDPOINTS: Final = frozenset({"run_endpoint_function", "solve_dependencies", "request_response"})
@@ -155,8 +157,8 @@ class Reader:
         called = _called(own.code, own.last)
         call, by_now = called.name and _pythons_name(called.name, own), None
         if inner:
-            pool = _pool(inner)
-            last = _where_by_now(pool or inner[0], None if pool else _called(inner[0].code, inner[0].last))
+            known = _pool(inner) or next((step for step in inner if step.code.co_qualname in OF_A_NEW_POOL), None)
+            last = _where_by_now(known or inner[0], None if known else _called(inner[0].code, inner[0].last))
             call, by_now = (last, None) if call in {None, last} else (call, last)
         if is_interrupted:  # it may wait for the GIL anywhere
             call = by_now = None

@@ -418,6 +418,7 @@ WAITS = {
     "a client of a library": seen(
         "a.py:3 in ask", call="client.get -> httpcore.recv", library="httpx", may_be_plain=False
     ),
+    "the end of a pool": seen(call="ThreadPoolExecutor -> concurrent.Executor.__exit__", library="concurrent"),
     "a log": seen(call="log.info", library="logging"),
     "a file": seen(call="open"),
     "a call of a database written in C": seen(call="cursor.execute", of="task"),
@@ -431,7 +432,10 @@ COMPUTES = {
         call="httpx.AsyncClient -> ssl.load_verify_locations", cpu_s=0.3, free_s=0.2
     ),
     "a log, many times": seen(call="log.info -> logging.acquire", cpu_s=0.3, in_loop=True, library="logging"),
-    "processes that are started": seen(call="asyncio.create_subprocess_exec", library="asyncio", cpu_s=0.3),
+    "a pool whose processes start": seen(
+        call="loop.run_in_executor -> multiprocessing.BaseProcess.start", cpu_s=0.3, library="asyncio"
+    ),
+    "programs that are started": seen(call="asyncio.create_subprocess_exec", library="asyncio", cpu_s=0.3),
     "without the interpreter": seen(call="bcrypt.hashpw", cpu_s=0.3, free_s=0.3),
     "a call of a database written in C": seen(call="cursor.execute", cpu_s=0.3, free_s=0.3),
 }

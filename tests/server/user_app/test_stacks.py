@@ -30,7 +30,7 @@ import json
 import queue
 import subprocess
 import threading
-import time, anyio; import asyncio as aio; from asyncio import sleep as nap
+import time, anyio; import asyncio as aio; from asyncio import sleep as nap; from concurrent import futures
 
 lock, pool = threading.Lock(), None
 async_lock = asyncio.Lock()
@@ -109,6 +109,11 @@ async def limited():
 
 def pooled():
     pool.connection(line)
+
+
+def pooling():
+    with futures.ThreadPoolExecutor() as new:
+        new.submit(gate.wait, 60)
 
 
 def timed():
@@ -228,6 +233,7 @@ def _waiting(reader: Reader, thread: threading.Thread) -> Any:
         ("many", {"place": "shop.py:29 in many", "caller": None}),  # in a comprehension
         ("locked", {"in_line": True}),
         ("queued", {"in_line": True}),
+        ("pooling", {"by_now": "concurrent.Executor.__exit__"}),  # wherever that waits for its threads
         # What is called on the way is no function to call elsewhere.
         ("chained", {"calling": "opened(...).wait -> threading.acquire", "function": None}),
     ],

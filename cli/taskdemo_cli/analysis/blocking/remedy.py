@@ -39,6 +39,10 @@ CALLS: Final[Mapping[str, tuple[str, str | None]]] = {
     "input": ("`await asyncio.to_thread(input)`", "ASYNC250"),
 }
 """Calls, what to write instead of them, and ruff's rule."""
+OF_A_NEW_POOL: Final = frozenset(
+    ("multiprocessing.BaseProcess.start", "multiprocessing.Pool.__exit__", "concurrent.Executor.__exit__")
+)
+"""What a pool does that is made and ended in an endpoint."""
 CURSORS: Final = frozenset({"commit", "execute", "executemany", "executescript", "fetchall"})
 """Methods that database drivers implement in C: a stack does not show which library they belong to."""
 IN_C: Final = (
@@ -81,6 +85,8 @@ def _change(seen: Observation, *, waits: bool) -> tuple[str, str | None]:
             "Make one client at startup (in the lifespan), and share it: each new one loads all certificates again",
             None,
         )
+    if seen.by_now in OF_A_NEW_POOL:
+        return "Make one pool at startup (in the lifespan), and share it: each new one is started and waited for", None
     call = seen.call or ""
     plain = f", or make {seen.within} a plain `def`" if seen.may_be_plain else ""
     threaded = f"`await asyncio.to_thread({seen.function or 'function'}, ...)`"
