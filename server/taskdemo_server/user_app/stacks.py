@@ -37,8 +37,9 @@ STEPS: Final[dict[str, FrameworkStep]] = {
 }
 """What a framework does for the application, by the name of the function on the stack."""
 FRAMEWORKS: Final = frozenset({"fastapi", "litestar", "starlette"})
-WAITING: Final = re.compile(r"/(asyncio|anyio|concurrent)/|/(threading|queue|_synchronization)\.py$")
-"""Files whose functions wait for others, in whatever way."""
+WAITERS: Final = frozenset({"anyio", "asyncio", "concurrent"})
+WAITING: Final = re.compile(r"/(threading|queue|_synchronization)\.py$")
+"""Packages and files whose functions wait for others, in whatever way."""
 POOLS: Final = re.compile(r"pool[^/]*(/[^/]+)?\.py$")
 """Files in which a wait is for something that others hold."""
 OF_A_NEW_POOL: Final = frozenset({"BaseProcess.start", "Executor.__exit__", "Pool.__exit__"})
@@ -327,15 +328,20 @@ def _calls_endpoints(step: Step) -> bool:
 
 def _in_line(steps: list[Step]) -> bool:
     """Return whether these library frames, the innermost first, wait for a lock, a queue or a pool."""
-    waiting = list(takewhile(lambda step: WAITING.search(step.file), steps))
+    waiting = list(takewhile(_waits, steps))
     classes = {step.code.co_qualname.partition(".")[0] for step in waiting}
     return not LINES.isdisjoint(classes) or _pool(steps) is not None
 
 
+def _waits(step: Step) -> bool:
+    return step.package in WAITERS or WAITING.search(step.file) is not None
+
+
 def _pool(steps: list[Step]) -> Step | None:
     """Return the pool's frame if these library frames, the innermost first, wait in a pool; else None."""
-    step = next(dropwhile(lambda step: WAITING.search(step.file), steps), None)
-    return step if step is not None and POOLS.search(step.file) else None
+    step = next(dropwhile(_waits, steps), None)
+    is_pool = step is not None and (POOLS.search(step.file) or "Pool" in step.code.co_qualname)
+    return step if is_pool else None
 
 
 def _interrupts(step: Step) -> bool:

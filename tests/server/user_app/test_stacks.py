@@ -253,21 +253,22 @@ def test_of_a_thread_the_line_is_the_applications_and_the_call_goes_on_to_where_
     assert {field: getattr(look, field) for field in seen} == seen
 
 
+@pytest.mark.parametrize("module", ["dbpool", "db"])
 def test_who_waits_in_a_pool_waits_for_what_it_has_and_not_for_the_lock_within(
-    shop: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
-    file = tmp_path / "site-packages" / "dbpool.py"
-    file.parent.mkdir()
+    file = tmp_path / "site-packages" / "asyncio" / f"{module}.py"  # a folder of that name, not the package
+    file.parent.mkdir(parents=True)
     file.write_text("class Pool:\n    def connection(self, line):\n        line.get()\n")
     monkeypatch.syspath_prepend(file.parent)
-    monkeypatch.setattr(shop, "pool", pool := importlib.import_module("dbpool").Pool())
-    reader, waits = Reader(str(tmp_path)), Look("dbpool.Pool.connection", "threading.Condition.wait", in_line=True)
+    monkeypatch.setattr(shop, "pool", pool := importlib.import_module(module).Pool())
+    reader, waits = Reader(str(tmp_path)), Look(f"{module}.Pool.connection", "threading.Condition.wait", in_line=True)
     own, handed_over = threading.Thread(target=shop.pooled), threading.Thread(target=pool.connection, args=(shop.line,))
     own.start()
     handed_over.start()
     try:
         look = until(lambda: _waiting(reader, own))
-        assert (look.calling, look.in_line) == ("pool.connection -> dbpool.Pool.connection", True)
+        assert (look.calling, look.in_line) == (f"pool.connection -> {module}.Pool.connection", True)
         until(lambda: reader.look(stack(frames().get(handed_over.ident or 0))) == waits)
     finally:
         shop.line.put(1), shop.line.put(2)
