@@ -43,12 +43,23 @@ from taskdemo_server.contract.events import TaskEvent
 from taskdemo_server.contract.modes import MODES, Mode
 
 
+class Scrolling(pyte.Screen):
+    """A screen that scrolls up what is erased from its first cell on, as tmux does."""
+
+    scrolled: tuple[str, ...] = ()
+
+    def erase_in_display(self, how: int = 0, *args: Any, **kwargs: Any) -> None:
+        if (how, self.cursor.x, self.cursor.y) == (0, 0, 0):
+            self.scrolled += tuple(line for line in self.display if line.strip())
+        super().erase_in_display(how, *args, **kwargs)
+
+
 class Terminal(io.StringIO):
     """A terminal that keeps what it was sent and shows it on an emulated screen."""
 
     def __init__(self, columns: int = 80, lines: int = 30) -> None:
         super().__init__()
-        self.screen = pyte.Screen(columns, lines)
+        self.screen = Scrolling(columns, lines)
         self.screen.set_mode(pyte.modes.LNM)  # as a terminal's line discipline: a line feed also returns
         self._stream = pyte.Stream(self.screen)
         self.console = Console(
@@ -138,6 +149,7 @@ def test_a_resized_terminal_still_shows_one_block(size: tuple[int, int]) -> None
             screen.update(story.recorder, story.until(moment))
         assert sum("5 requests" in line for line in terminal.lines) == 1
         assert sum("request  status" in line for line in terminal.lines) == 1
+    assert terminal.screen.scrolled == (), "no frame stays above"
 
 
 @pytest.mark.parametrize("columns", [1, 20, 39, 50, 79, 80, 120])

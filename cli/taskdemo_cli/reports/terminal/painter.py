@@ -74,9 +74,7 @@ class Block:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            # Line by line, because some terminals keep a copy of what "erase below" removes.
-            erased = f"{ERASE_LINE}\r\n" * (len(self._shown) - 1) + ERASE_LINE if self._shown else ""
-            self._write(self._to_top() + erased + self._to_top() + ERASE_BELOW + SHOW_CURSOR)
+            self._write(self._erased() + SHOW_CURSOR)
         else:
             self._write(("\r\n" if self._shown else "") + SHOW_CURSOR)
         self._shown = []
@@ -87,9 +85,10 @@ class Block:
         lines = list(islice(frame, self.height))
         for line in lines:  # crop to a known number of rows, so that nothing above is overwritten
             line.truncate(max(self.console.width - 1, 1), overflow="crop")
-        output = [self._to_top()]
-        if self.console.width != self._columns:
-            output.append(ERASE_BELOW)
+        if self.console.width == self._columns:
+            output = [self._to_top()]
+        else:
+            output = [self._erased()]
             self._shown, self._columns = [], self.console.width
         for index, line in enumerate(lines):
             if index:
@@ -104,14 +103,26 @@ class Block:
         self._write("".join(output) + "\r")
         self._shown = lines
 
-    def _to_top(self) -> str:
-        """Return what moves the cursor from the start of the last line to the start of the first.
+    def _rows(self) -> int:
+        """Return how many rows of the terminal the lines above the last one take.
 
         Assumes that the terminal has rewrapped the lines after a resize, as most terminals do.
         """
         columns = max(self.console.width, 1)
-        rows = sum(max(-(-cell_len(line.plain) // columns), 1) for line in self._shown[:-1])
+        return sum(max(-(-cell_len(line.plain) // columns), 1) for line in self._shown[:-1])
+
+    def _to_top(self) -> str:
+        """Return what moves the cursor from the start of the last line to the start of the first."""
+        rows = self._rows()
         return "\r" + (f"\x1b[{rows}A" if rows else "")
+
+    def _erased(self) -> str:
+        """Return what erases the lines, and moves the cursor to where the first one was.
+
+        It erases line by line, because some terminals keep a copy of what "erase below" removes.
+        """
+        top = self._to_top()
+        return top + f"{ERASE_LINE}\r\n" * self._rows() + ERASE_LINE + top + ERASE_BELOW
 
     def _again(self) -> None:
         """Begin on a new line after a stop, to keep what the shell has printed meanwhile."""
