@@ -96,7 +96,9 @@ class Recorder:
                 for sample in samples:
                     at = sample[0] - 1
                     self._bystander.add(sample)
-                    if not isnan(response := self._bystander.response(at)):
+                    response = self._bystander.response(at)
+                    # Those that were over before the run began do not count, here as in the summary.
+                    if not isnan(response) and self.t0 is not None and self._bystander.done[at] >= micro(self.t0):
                         self._live.pinged(self._bystander.sent[at], response)
                 self._live.waiting_pings = [(sent, heard_at - sent) for _, sent in in_flight]
             case Done():

@@ -268,10 +268,12 @@ def test_requests_that_were_sent_and_never_reported_are_counted() -> None:
 
 
 def test_the_bystander_counts_from_the_first_planned_send_on_and_unanswered_for_as_long_as_it_waited() -> None:
-    calls = [sample(1, -0.5, sent=-0.6), sample(2, 0.2, sent=-0.1)]
+    calls = [sample(1, -0.5, sent=-1.6), sample(2, 0.2, sent=-0.1)]
     calls.append(sample(3, 1.34, sent=0.5, status=None, error="Cancelled"))
     calls.append(sample(4, 3.54, sent=0.7, status=None, error="ReadError"))
-    run: Any = recorder([sample(1, 0.5)], bystander=calls).finish(samples.header())
+    recorded = recorder([sample(1, 0.5)], bystander=calls)
+    assert recorded.live(T0 + 4.0, 6).bystander_max_s == 0.3  # of the answered ones
+    run: Any = recorded.finish(samples.header())
     assert [row.sent_s for row in run.bystander] == [-0.1, 0.5, 0.7]
     assert (run.summary.bystander_s.min, run.summary.bystander_s.max) == (0.3, 2.84)
 
