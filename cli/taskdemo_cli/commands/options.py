@@ -6,13 +6,16 @@ A command adds the type and the default: `count: Annotated[int, options.COUNT] =
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from taskdemo_cli.commands import checks
 from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, MODES, NEEDS
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, MOST_PROCESSES
+
+SHORT: Final[dict[str, str]] = {}
+"""The short name of each option that has one."""
 
 
 def _option(
@@ -26,6 +29,8 @@ def _option(
     **details: Any,
 ) -> Any:
     name, *short = names.split()
+    if short:
+        SHORT[name] = short[0]
     if check is not None:
 
         def parse(given: str) -> Any:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from taskdemo_cli.commands.options import SHORT
 from taskdemo_cli.units import format_list
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -18,10 +19,17 @@ def from_environment(command: str, arguments: Sequence[str], sentence: str) -> s
     named = []
     for variable, value in sorted(os.environ.items()):
         option = f"--{variable.removeprefix(prefix).lower().replace('_', '-')}"
-        given = any(word.partition("=")[0] == option for word in arguments)
-        if variable.startswith(prefix) and not given and (option in sentence or f"'{value}'" in sentence):
+        if not variable.startswith(prefix) or not value or _is_typed(option, arguments):
+            continue
+        is_named = re.search(rf"{re.escape(option)}(?![\w-])", sentence)  # --to is not part of --token
+        if is_named or any(f"'{part.strip()}'" in sentence for part in (value, *re.split(r"[,\n]", value))):
             named.append(variable)
     return f" (from the environment: {', '.join(named)})" if named else ""
+
+
+def _is_typed(option: str, arguments: Sequence[str]) -> bool:
+    short = SHORT.get(option)
+    return any(word.partition("=")[0] == option or (short and word.startswith(short)) for word in arguments)
 
 
 def instead(error: Any, sentence: str) -> str:

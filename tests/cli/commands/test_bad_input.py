@@ -148,7 +148,24 @@ def test_the_environment_is_checked_as_the_options_are() -> None:
     done = in_process("fire", TASKDEMO_FIRE_FAIL_IF="response.p95 > 1m\nresponse.p95 > 20s\n")
     assert "'response.p95 > 1m': response.p95 is a time, so its limit takes one of the units" in done.stderr
     assert "(from the environment: TASKDEMO_FIRE_MODE)" in in_process("fire", TASKDEMO_FIRE_MODE="bla").stderr
-    assert "environment" not in in_process("fire", "--count", "x", TASKDEMO_FIRE_COUNT="3").stderr
+    done = in_process("compare", TASKDEMO_COMPARE_MODES="blocking, bla")
+    assert "(from the environment: TASKDEMO_COMPARE_MODES)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "variables"),
+    [
+        (["fire", "--count", "x"], {"TASKDEMO_FIRE_COUNT": "3"}),
+        (["fire", "-n", "x"], {"TASKDEMO_FIRE_COUNT": "3"}),
+        (["fire", "-nx"], {"TASKDEMO_FIRE_COUNT": "3"}),
+        (["fire", "--form", "x"], {"TASKDEMO_FIRE_FOR": "3"}),
+        (["fire", "--port", "1"], {"TASKDEMO_FIRE_MODE": ""}),
+    ],
+)
+def test_no_variable_is_blamed_for_what_was_typed(typed: list[str], variables: dict[str, str]) -> None:
+    done = in_process(*typed, **variables)
+    assert done.returncode == 2
+    assert "environment" not in done.stderr
 
 
 def test_the_environment_installs_nothing_and_asks_for_no_version() -> None:
