@@ -57,7 +57,11 @@ def test_places_that_can_be_written_are_fine_and_stay_untouched(tmp_path: Path) 
     [
         ("result", None, "one of .json, .csv, .md, .svg; try --save {}/result.json"),
         ("none/result.json", None, "there is no folder {}/none; make it with: mkdir -p {}/none"),
+        ("a b", None, "one of .json, .csv, .md, .svg; try --save '{}/a b.json'"),
+        ("a b/result.json", None, "there is no folder {}/a b; make it with: mkdir -p '{}/a b'"),
+        ("", None, "--save .: the file's name must end in one of .json, .csv, .md, .svg; try --save result.json"),
         ("folder.json", None, "that is not a file you can write to; choose another name"),
+        ("x" * 255 + ".json", None, "that cannot be written (File name too long); choose another name"),
         (None, "page.pdf", "must end in .html; try --html {}/page.pdf.html"),
         (None, "none/page.html", "there is no folder {}/none"),
         ("a\x1b[31mb\n.json/x.json", None, "\\x1b[31mb\\n.json"),
@@ -68,7 +72,7 @@ def test_a_place_that_cannot_be_written_is_refused_with_what_to_type(
 ) -> None:
     (tmp_path / "folder.json").mkdir()
     with refused(said.replace("{}", str(tmp_path))):
-        files.check([tmp_path / save] if save else [], tmp_path / page if page else None)
+        files.check([tmp_path / save if save else ""] if save is not None else [], tmp_path / page if page else None)
 
 
 @contextlib.contextmanager
@@ -99,6 +103,14 @@ def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "page.html").symlink_to("/dev/null")
     with refused("that is not a file you can write to"):
         files.check([], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("name", ["circle.json", "\N{PILE OF POO}" * 60 + ".json"])
+def test_links_in_a_circle_and_names_of_many_bytes_are_no_obstacle(tmp_path: Path, name: str) -> None:
+    (tmp_path / "circle.json").symlink_to(tmp_path / "circle.json")
+    files.check([tmp_path / name])
+    files.save(DOCUMENTS["failed"], tmp_path / name)
+    assert (tmp_path / name).is_file()
 
 
 def test_a_folder_that_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

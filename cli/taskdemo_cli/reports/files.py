@@ -8,6 +8,7 @@ import math
 import os
 import pkgutil
 import secrets
+import shlex
 import shutil
 import tempfile
 import time
@@ -41,28 +42,38 @@ def check(saves: Iterable[str | Path] = (), html: str | Path | None = None) -> N
     """
     asked = [*(("--save", Path(path)) for path in saves), *([("--html", Path(html))] if html is not None else [])]
     for option, path in asked:
-        if why := _trouble_with_name(option, path) or _trouble_with_place(path):
+        try:
+            why = _trouble_with_name(option, path) or _trouble_with_place(path)
+        except OSError as error:  # such as a name that is too long
+            why = f"that cannot be written ({_why(error)}); choose another name"
+        if why:
             raise UserError(f"{option} {_shown(path)}: {why}")
 
 
 def _trouble_with_name(option: str, path: Path) -> str:
     ending = path.suffix.lower()
     if option == "--html":
-        return "" if ending in {PAGE, ".htm"} else f"the file's name must end in .html; try --html {_shown(path)}.html"
+        wrong = f"the file's name must end in .html; try --html {_example(path, PAGE)}"
+        return "" if ending in {PAGE, ".htm"} else wrong
     if ending == PAGE:
-        return f"for a page, use --html {_shown(path)}"
+        return f"for a page, use --html {_example(path)}"
     if ending in WRITERS:
         return ""
     endings = ", ".join(ending for ending in WRITERS if ending != PAGE)
     stem = path.with_suffix("") if path.suffix else path
-    return f"the file's name must end in one of {endings}; try --save {_shown(stem)}.json"
+    return f"the file's name must end in one of {endings}; try --save {_example(stem, '.json')}"
+
+
+def _example(path: Path, ending: str = "") -> str:
+    """Return a file's name as one types it; a path that names none gets one."""
+    return shlex.quote(_shown(path if path.name else path / "result") + ending)
 
 
 def _trouble_with_place(path: Path) -> str:
     target = _target(path)
     folder = target.parent
     if not folder.is_dir():
-        return f"there is no folder {_shown(folder)}; make it with: mkdir -p {_shown(folder)}"
+        return f"there is no folder {_shown(folder)}; make it with: mkdir -p {shlex.quote(_shown(folder))}"
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -124,12 +135,12 @@ def _write(target: Path, chunks: Iterable[str]) -> None:
 
 def _beside(target: Path) -> Path:
     """Return an unused path in the same folder, so that the finished file can replace the target atomically."""
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}{_PART}")
+    return target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}{_PART}")
 
 
 def _remove_what_the_dead_left(target: Path) -> None:
     """Remove the target's part files whose writers were killed."""
-    for growing in target.parent.glob(f".{glob.escape(target.name[:100])}.????????{_PART}"):
+    for growing in target.parent.glob(f".{glob.escape(target.name[:50])}.????????{_PART}"):
         with contextlib.suppress(OSError):
             if time.time() - growing.stat().st_mtime > _STILL_S:
                 growing.unlink()
@@ -138,7 +149,7 @@ def _remove_what_the_dead_left(target: Path) -> None:
 def _target(path: Path) -> Path:
     """Resolve symbolic links: saving replaces the file, not the link to it."""
     try:
-        return path.resolve()
+        return Path(os.path.realpath(path))  # unlike resolve(), it knows links that lead in a circle
     except FileNotFoundError as error:
         raise UserError(f"{_shown(path)}: the current folder no longer exists; use an absolute path") from error
 
