@@ -154,6 +154,13 @@ def test_a_single_mode_of_several_rounds_is_compared_with_nothing() -> None:
     assert "95 % interval" in printed(Drawing(partial(comparison_module.interval_lines, alone)))
 
 
+@pytest.mark.parametrize(("columns", "words"), [(40, 0), (59, 0), (60, 1)])
+def test_a_difference_is_shown_with_its_words_or_not_at_all(columns: int, words: int) -> None:
+    text = printed(Drawing(partial(comparison_module.interval_lines, comparison_document(3))), columns)
+    assert len(re.findall("against blocking\n", text)) == words
+    assert len(re.findall("noise\n", text)) == 2 * words
+
+
 def test_every_report_is_the_one_that_was_reviewed() -> None:
     told = {name: printed(report) for name, report in DRAWN.items() if name != "limits"}  # the two modes of seven
     told["seven modes' limits where there is room"] = printed(wide_limits(), 120).partition("skipped: ")[2]

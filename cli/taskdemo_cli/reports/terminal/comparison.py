@@ -30,7 +30,7 @@ from taskdemo_server.contract.modes import MODES, NEED_QUESTIONS
 from taskdemo_server.contract.text import escape
 
 TROUBLE: Final = "trouble"
-AGAINST: Final = 32
+AGAINST: Final = 44
 """Columns of an interval and of the difference to the reference."""
 SCREEN: Final = 40
 """Lines of a screen that the end of a comparison should fit on."""
@@ -119,13 +119,13 @@ def interval_lines(document: ComparisonDocument, width: int) -> Iterator[Text]:
     entries = [entry for entry in document.intervals if entry.figure == "response_s.p50"]
     if not entries:
         return
-    compared = any(entry.difference for entry in entries)
+    compared = width >= NAME + AGAINST and any(entry.difference for entry in entries)
     against = f"  against {cell(document.reference, width - NAME - 29)}" if compared else ""
     yield row("")
     yield row((f"{cell('', NAME)} p50, 95 % interval{against}", Palette.DIM))
     for entry in entries:
         span = f"{format_seconds(entry.low)} {Glyph.DASH} {format_seconds(entry.high)}"
-        beside = _against(entry) if compared and width >= NAME + AGAINST else ()
+        beside = _against(entry) if compared else ()
         yield row((cell(entry.mode, NAME), Palette.BOLD), f" {span:<19} ", *beside)
 
 
