@@ -4,7 +4,7 @@ Noise is how much rounds differ, if both results have two rounds or more. With o
 requests inside a run differ says nothing about how much two runs of the same thing do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from statistics import fmean
 from typing import Final, TypeAlias
 
@@ -24,8 +24,7 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
     """Return what changed from `old` to `new`. Two results of one mode each are compared whatever their modes are."""
     olds, news = ({mode: whole(runs) for mode, runs in by_mode(runs_of(document)).items()} for document in (old, new))
     pairs = [(mode, olds[mode], news[mode]) for mode in olds if mode in news]
-    alone = [f"{mode} is only in the old result" for mode in olds if mode not in news]
-    alone += [f"{mode} is only in the new result" for mode in news if mode not in olds]
+    alone = [*_only_in("old", olds, news), *_only_in("new", news, olds)]
     if not pairs and len(olds) == len(news) == 1:
         (one,), (other,) = olds, news
         pairs, alone = [(f"{one} -> {other}", olds[one], news[other])], []
@@ -36,6 +35,11 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
 
 
 Pair: TypeAlias = tuple[str, Sequence[RunDocument], Sequence[RunDocument]]
+
+
+def _only_in(which: str, these: Collection[str], others: Collection[str]) -> Iterator[str]:
+    if modes := [mode for mode in these if mode not in others]:
+        yield f"{format_list(modes)} {'is' if len(modes) == 1 else 'are'} only in the {which} result"
 
 
 def _obstacles(pairs: Sequence[Pair]) -> list[str]:
@@ -80,8 +84,12 @@ def _settings(run: RunDocument) -> dict[str, str]:
     work = describe_work(shortened(run.app or run.work or "not known", 60), run.duration_s)
     settings = {name.removesuffix("_s"): getattr(run, name) for name in SETTINGS}
     return {"work": work} | {
-        name: "not given" if value is None else shortened(str(value), 60) for name, value in settings.items()
+        name: "not given" if value is None else shortened(_written(value), 60) for name, value in settings.items()
     }
+
+
+def _written(setting: str | float) -> str:
+    return f"{setting:.12g}" if isinstance(setting, float) else str(setting)
 
 
 def _changes(pair: Pair) -> Iterator[Change]:

@@ -15,7 +15,9 @@ LABEL: Final = 15
 ROOMY: Final = 66
 """Columns of a terminal that has room for the percentage."""
 UNKNOWN: Final = "noise not known: both results need several rounds (compare --rounds 5)"
-MEANS: Final = "Each figure is the mean over its rounds; each result's own table shows the overall maximum."
+MEANS: Final = (
+    "Each figure is the mean over its rounds. In a result's own table only percentiles are; the others are the largest."
+)
 BY_ROUNDS: Final[frozenset[ChangeOutcome]] = frozenset({"better", "worse", "within noise"})
 OUTCOMES: Final[dict[ChangeOutcome, tuple[str, Style]]] = {
     "better": ("better, beyond noise", Palette.GOOD),
