@@ -216,6 +216,7 @@ def needs() -> dict[str, str]:
     return each | {
         "two needs": told(*every_mode(), needs=["track", "no-service"]),
         "two needs that no mode has": told(*every_mode(), needs=["result", "retry"]),
+        "needs that no mode has, and quiet": told(*every_mode(), needs=["result", "retry", "quiet"]),
         "a need that no mode has that was run": told(a_run("background"), a_run("process"), needs=["retry"]),
     }
 
