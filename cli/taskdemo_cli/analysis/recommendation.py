@@ -274,18 +274,19 @@ class _Choice:
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run meets all needs, and which other modes do."""
-        fit = [mode for mode in ADVISED if not any(map(MODE_BY_NAME[mode].lacks, needs))]
-        others = [mode for mode in fit if mode not in self._good]
+        known = [mode for mode in ADVISED if not any(map(MODE_BY_NAME[mode].lacks, needs))]
+        certain = APART if "quiet" in needs else ADVISED  # whether others are quiet, only a measurement tells
+        others = [mode for mode in known if mode in certain and mode not in self._good]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, never recommended
             holds = "holds" if any(map(self._held_up, met)) else "can hold"
             only = f"Of the modes that were run, only {format_list(met)}"
             yield f"{only} meets this, but it {holds} up every other request."
-        elif fit:
+        elif known:
             yield "None of the modes that were run meets this."
         else:
             yield "No mode meets all of these needs: leave one out."
         yield from self._given_up(needs)
-        if others and "quiet" not in needs:
+        if others:
             yield f"Of those that were not run, {format_list(others)} would: --modes {','.join(others)}."
 
 

@@ -268,7 +268,8 @@ MODES: Final[tuple[Mode, ...]] = (
         runs="process",
         cannot_cancel="A process pool can take back a task that still waits, never one that a process has.",
         gives_up={
-            "result": "the result, unless its endpoint awaits the future that the pool gives (its code says how)",
+            "result": "the result, unless its endpoint awaits the pool's future"
+            " (`await asyncio.wrap_future(pool.submit(...))`)",
             "cancel": "cancelling what has begun",
             "orchestrate": "groups with a final step",
             **_HERE,

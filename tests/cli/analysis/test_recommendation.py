@@ -170,6 +170,9 @@ def work() -> dict[str, str]:
         ),
         "threads wait for one another's interpreter": told(crowded),
         "threads wait for one another's interpreter, and others shall not wait": told(crowded, needs=["quiet"]),
+        "threads wait for one another's interpreter, and a need that no mode has beside it": told(
+            crowded, beside, needs=["quiet", "retry", "track", "no-service"]
+        ),
         "threads wait for one another's interpreter, and there are processes": told(crowded, beside),
         "threads wait for a processor, too": told(busy),
         "threads that sleep wait for a processor": told(sleeps),
