@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from taskdemo_cli.analysis import verdicts
 from taskdemo_cli.analysis.blocking.answers import ANY_KEY, ANY_LOGIN
-from taskdemo_cli.analysis.blocking.sentence import brief, sentence
+from taskdemo_cli.analysis.blocking.sentence import brief, sentence, told_wait_s
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S
 from taskdemo_cli.analysis.routes import Route
 from taskdemo_cli.documents.blocking import Blocking
@@ -132,11 +132,7 @@ def has_failed(endpoint: EndpointRow) -> bool:
 
 def waited(endpoint: EndpointRow) -> float | None:
     """Return the longest that others had to wait, in seconds, as bystanders or the server itself saw it."""
-    found = endpoint.blocking
-    if found is None:
-        return None
-    seen = found.longest_s if found.blocks else None
-    return max((wait for wait in (found.loop_wait_s, found.threads_wait_s, seen) if wait is not None), default=None)
+    return None if endpoint.blocking is None else told_wait_s(endpoint.blocking)
 
 
 def by_outcome(endpoints: Iterable[EndpointRow]) -> defaultdict[Outcome, list[EndpointRow]]:

@@ -59,7 +59,9 @@ def test_a_scan_of_single_requests_has_no_bursts() -> None:
 
 
 def row(path: str, cause: Any, wait: float, run: RunDocument | None = None) -> EndpointRow:
-    found = Blocking(blocks=cause == "event loop held", cause=cause, loop_wait_s=wait, threads_wait_s=0.001)
+    blocks = cause == "event loop held"
+    threads = wait + 0.05 if blocks else 0.001  # whoever needs a thread waits for the loop, too
+    found = Blocking(blocks=blocks, cause=cause, loop_wait_s=wait, threads_wait_s=threads)
     return judged(Route("GET", path, path), run or burst(3, 0.1), found)
 
 
@@ -90,6 +92,7 @@ def test_every_sentence_is_the_one_that_was_reviewed() -> None:
             [judged(ROUTE, burst(1, 0.1), Blocking(blocks=False, cause="not reached"))]
         ),
         "one blocks after the bystanders have gone": verdict([judged(ROUTE, burst(3, 0.1), late)]),
+        "the same endpoint": judged(ROUTE, burst(3, 0.1), late).text,
         "a burst too short for a bystander, whose tasks never ran": UNDONE.text,
     }
     assert_reviewed(__file__, told)

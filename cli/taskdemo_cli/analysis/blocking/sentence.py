@@ -50,6 +50,17 @@ def brief(blocking: Blocking) -> str:
     return _told(blocking.answers) if blocking.cause == "not reached" else ""
 
 
+def told_wait_s(blocking: Blocking) -> float | None:
+    """Return the longest wait of others that the sentence tells, for a table beside it; None if nobody was seen."""
+    loop, threads, longest = blocking.loop_wait_s, blocking.threads_wait_s, blocking.longest_s or 0.0
+    waited = max(loop or 0.0, threads or 0.0)
+    if blocking.blocks and waited < max(HELD_UP_S, longest) / CLOSE:
+        return longest or waited
+    if loop is not None and loop >= HELD_UP_S and blocking.cause not in UNPROVEN | {"threads used up"}:
+        return loop  # the other bystander waited for the blocked event loop, too
+    return None if loop is None and threads is None else waited
+
+
 def _verdict(blocking: Blocking) -> str:
     cause, loop, threads = blocking.cause, blocking.loop_wait_s, blocking.threads_wait_s
     limit, waited = format_seconds(HELD_UP_S), max(loop or 0.0, threads or 0.0)
@@ -76,7 +87,7 @@ def _verdict(blocking: Blocking) -> str:
             return text
     else:
         # A shorter wait may have ended before the stall, so name that instead; it may be the work of several callers.
-        is_told = waited >= HELD_UP_S / CLOSE or cause == "waiting in line"
+        is_told = waited >= max(HELD_UP_S, blocking.longest_s or 0.0) / CLOSE or cause == "waiting in line"
         longest = "" if is_told or not blocking.longest_s else f", up to {format_seconds(blocking.longest_s)} at a time"
         text = NOT_SEEN if cause == "event loop held" and not where else text
         text = text.format(at=f" ({where})" if where else "", longest=longest)
