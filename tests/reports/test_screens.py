@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -214,6 +215,33 @@ def test_a_screen_that_is_stopped_leaves_the_cursor_and_goes_on_below_what_came_
         assert SHOW_CURSOR.encode() in process.stdout.read()
     process.stdin.close()
     assert process.wait(60) == -signal.SIGQUIT
+
+
+def test_what_is_typed_does_not_move_the_block_and_is_seen_again_afterwards() -> None:
+    program = (
+        "import fcntl, sys, termios\n"
+        "from rich.console import Console\n"
+        "from rich.text import Text\n"
+        "from taskdemo_cli.reports.terminal.painter import Block\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "with Block(Console(force_terminal=True, width=80, height=20)) as block:\n"
+        "    block.paint([Text('block')])\n"
+        "    sys.stdin.readline()\n"
+        "print('ended', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", program], stdin=theirs, stdout=theirs, start_new_session=True):
+        said = ""
+        for shown, typed in (("block", b"typed\n"), ("ended", b"later\n")):
+            while shown not in said:
+                said += os.read(ours, 4096).decode()
+            os.write(ours, typed)
+        while "later" not in said:
+            said += os.read(ours, 4096).decode()
+    assert "typed" not in said
+    for end in (ours, theirs):
+        os.close(end)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, None])

@@ -7,6 +7,7 @@ the lines that changed: nothing flickers, and a frame takes a few hundred bytes 
 import contextlib
 import os
 import signal
+import termios
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -27,23 +28,39 @@ ERASE_BELOW: Final = "\x1b[J"
 
 @contextlib.contextmanager
 def leaving_the_cursor(console: Console, again: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Show the hidden cursor when Ctrl-Z stops or SIGQUIT ends this process; call `again` when it continues."""
+    """Leave the terminal as it was when Ctrl-Z stops or SIGQUIT ends this process; call `again` when it continues.
+
+    That is with its cursor, and with what is typed, which would move the lines away from where they are repainted.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         file = console.file.fileno()  # bypass the buffer: the signal may interrupt a write to it
         os.write(file, f"\r\n{SHOW_CURSOR}".encode())
+        _echo(console, on=True)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.signal(number, stop)  # continues here after `fg`
         again()
+        _echo(console, on=False)
         os.write(file, f"{HIDE_CURSOR}\r".encode())
 
     kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
+    _echo(console, on=False)
     try:
         yield
     finally:
+        _echo(console, on=True)
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+def _echo(console: Console, *, on: bool) -> None:
+    with contextlib.suppress(OSError, termios.error):
+        file = console.file.fileno()
+        if os.tcgetpgrp(file) == os.getpgrp():  # a command in the background would be stopped for this
+            mode = termios.tcgetattr(file)
+            mode[3] = mode[3] | termios.ECHO if on else mode[3] & ~termios.ECHO
+            termios.tcsetattr(file, termios.TCSANOW, mode)
 
 
 class Block:
