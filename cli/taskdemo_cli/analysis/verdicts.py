@@ -155,7 +155,7 @@ def _own_work(mode: ModeSummary) -> str:
     if mode.answered == 1:
         return f"the caller waited {slowest}, for {work} of work"
     if _is_queue(mode):
-        return f"callers queued: they waited {median} (median; the last {slowest}), each for {work} of work"
+        return f"callers waited in line: {median} (median; the last {slowest}), each for {work} of work"
     return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
 
 

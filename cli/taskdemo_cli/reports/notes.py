@@ -78,4 +78,4 @@ def _late_words(run: RunDocument) -> str:
 def warm_up_words(count: int) -> str:
     """Return words for a warm-up of `count` requests."""
     requests = format_count(count, "uncounted request")
-    return f"warmed up first by {requests} whose work does nothing (--cold leaves that out)"
+    return f"{requests} whose work does nothing (--cold leaves that out)"

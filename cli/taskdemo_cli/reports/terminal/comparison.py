@@ -46,7 +46,7 @@ def comparison_report(document: ComparisonDocument, width: int, *, whole: bool =
     The warm-up and the intervals come first: they may scroll away.
     """
     if warm_up := next((run.warm_up for run in document.runs if run.warm_up), None):
-        yield from paragraph(f"Each server was {warm_up_words(warm_up)}.", width, Palette.DIM)
+        yield from paragraph(f"Each server was warmed up first by {warm_up_words(warm_up)}.", width, Palette.DIM)
     yield from interval_lines(document, width)
     yield row("")
     below = [*_below_the_picture(document, width)]
