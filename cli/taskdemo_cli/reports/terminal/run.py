@@ -120,7 +120,7 @@ def _client_lines(document: RunDocument, width: int) -> Iterator[Text]:
     if client.cpu_share is not None:
         facts.append(f"{format_share(client.cpu_share)} of a core")
     if client.loop_lag_p99_s is not None:
-        facts.append(f"event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
+        facts.append(f"its event loop late by {format_seconds(client.loop_lag_p99_s)} (p99)")
     if client.overhead_s is not None:
         facts.append(f"a server that does nothing answers it in {format_seconds(client.overhead_s)}")
     yield row("")
