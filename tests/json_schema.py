@@ -59,6 +59,7 @@ def _laid_out(value: Any, levels: int, indent: str = "") -> str:
 
 def _complete(component: dict[str, Any], struct: type[Struct], told: dict[str, str]) -> None:
     component.pop("title", None)
+    component["description"] = inspect.cleandoc(component["description"])  # as msgspec itself does before 0.23
     component["required"] = [field.name for field in fields(struct) if field.default is not UNSET]
     for name, described in component["properties"].items():
         described.pop("default", None)
