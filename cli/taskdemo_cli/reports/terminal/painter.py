@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -24,43 +24,56 @@ HIDE_CURSOR: Final = "\x1b[?25l"
 SHOW_CURSOR: Final = "\x1b[?25h"
 ERASE_LINE: Final = "\x1b[K"
 ERASE_BELOW: Final = "\x1b[J"
+_Modes: TypeAlias = list[Any]
+"""The modes of a terminal, as termios has them."""
 
 
 @contextlib.contextmanager
 def leaving_the_cursor(console: Console, again: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Leave the terminal as it was when Ctrl-Z stops or SIGQUIT ends this process; call `again` when it continues.
 
-    That is with its cursor, and with what is typed, which would move the lines away from where they are repainted.
+    That is with its cursor, and with the echo of what is typed, which would move the lines that are repainted.
     """
+    modes: _Modes | None = None
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal modes
         file = console.file.fileno()  # bypass the buffer: the signal may interrupt a write to it
         os.write(file, f"\r\n{SHOW_CURSOR}".encode())
-        _echo(console, on=True)
+        _set_modes(console, modes)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.signal(number, stop)  # continues here after `fg`
         again()
-        _echo(console, on=False)
+        modes = _stop_echo(console)
         os.write(file, f"{HIDE_CURSOR}\r".encode())
 
     kept = {number: signal.signal(number, stop) for number in (signal.SIGTSTP, signal.SIGQUIT)}
-    _echo(console, on=False)
+    modes = _stop_echo(console)
     try:
         yield
     finally:
-        _echo(console, on=True)
+        _set_modes(console, modes)
         for number, handler in kept.items():
             signal.signal(number, handler)
 
 
-def _echo(console: Console, *, on: bool) -> None:
+def _stop_echo(console: Console) -> _Modes | None:
+    """Let the terminal no longer show what is typed; return its modes before. None if it is not this command's."""
     with contextlib.suppress(OSError, termios.error):
         file = console.file.fileno()
         if os.tcgetpgrp(file) == os.getpgrp():  # a command in the background would be stopped for this
-            mode = termios.tcgetattr(file)
-            mode[3] = mode[3] | termios.ECHO if on else mode[3] & ~termios.ECHO
-            termios.tcsetattr(file, termios.TCSANOW, mode)
+            before = termios.tcgetattr(file)
+            inward, outward, control, local, *others = before
+            termios.tcsetattr(file, termios.TCSANOW, [inward, outward, control, local & ~termios.ECHO, *others])
+            return before
+    return None
+
+
+def _set_modes(console: Console, modes: _Modes | None) -> None:
+    if modes is not None:
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcsetattr(console.file.fileno(), termios.TCSANOW, modes)
 
 
 class Block:
