@@ -15,7 +15,7 @@ from operator import attrgetter, eq, ge, gt, itemgetter, le, lt, ne
 from typing import Final, TypeAlias
 
 from taskdemo_cli.analysis.rounds import by_mode, ran_at_once
-from taskdemo_cli.documents.capacity import CapacityDocument
+from taskdemo_cli.documents.capacity import CapacityDocument, ModeCapacity
 from taskdemo_cli.documents.codec import runs_of
 from taskdemo_cli.documents.comparison import ComparisonDocument
 from taskdemo_cli.documents.run import RunDocument, ThresholdRow
@@ -113,8 +113,9 @@ class Outcome:
     def row(self) -> ThresholdRow:
         """Return the outcome as documents store it."""
         expression = self.threshold.expression
-        so = "it cannot be ruled out" if self.value is None else f"{expression} is {'met' if self.met else 'not met'}"
-        return ThresholdRow(expression=expression, value=self.value, held=self.met, text=f"{self.found}, so {so}")
+        so = "cannot be ruled out" if self.value is None else "is met" if self.met else "is not met"
+        text = f"{self.found}, so {expression} {so}"
+        return ThresholdRow(expression=expression, value=self.value, held=self.met, text=text)
 
 
 def parse(text: str, modes: Sequence[str] = (), *, metrics: Metrics = METRICS, option: str = "--fail-if") -> Threshold:
@@ -159,7 +160,7 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
     It is met if any run of any round meets it; with a mode, only that mode's runs count. The outcome shows the run
     that decided: the one furthest beyond the limit, or nearest to it.
     """
-    figures = _figures(threshold.metric, document)
+    figures = _figures(threshold, document)
     several = len({name for name, *_ in figures}) > 1 and threshold.mode is None
     asked = [
         (value, " in " + ", ".join(filter(None, [name if several else "", round_])) if several or round_ else "", more)
@@ -179,15 +180,16 @@ def evaluate(threshold: Threshold, document: RunDocument | ComparisonDocument | 
 
 
 def _figures(
-    metric: str, document: RunDocument | ComparisonDocument | CapacityDocument
+    threshold: Threshold, document: RunDocument | ComparisonDocument | CapacityDocument
 ) -> list[tuple[str, str, float | None, str]]:
     """Return the metric of each mode of a capacity, or of each run in the order of the modes.
 
     Each has the mode's name, which of several rounds it was, the value (None if not measured), and what to write behind
     the figure.
     """
+    metric = threshold.metric
     if document.kind == "capacity":
-        return [(name, "", getattr(found, CAPACITY[metric][0]), "/s") for name, found in document.modes.items()]
+        return [(name, "", *_rate(threshold, found)) for name, found in document.modes.items()]
     runs = runs_of(document)
     several = len({run.round for run in runs}) > 1
     return [
@@ -195,6 +197,14 @@ def _figures(
         for name, group in by_mode(runs).items()
         for run in group
     ]
+
+
+def _rate(threshold: Threshold, found: ModeCapacity) -> tuple[float | None, str]:
+    """Return the rate, and its unit. What gave in at no rate gives in above the sustained one, if at all."""
+    value: float | None = getattr(found, CAPACITY[threshold.metric][0])
+    if value is None and found.sustained_per_s is not None and found.sustained_per_s >= threshold.limit:
+        return found.sustained_per_s, "/s or more"
+    return value, "/s"
 
 
 def value_of(run: RunDocument, metric: str) -> float | None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
 import samples
-from taskdemo_cli.analysis.thresholds import METRICS, OPERATORS, evaluate, parse, value_of
+from taskdemo_cli.analysis.thresholds import CAPACITY, METRICS, OPERATORS, evaluate, parse, value_of
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.modes import MODE_BY_NAME
 
@@ -161,7 +161,23 @@ def test_a_percentile_of_too_few_is_told_for_what_it_is() -> None:
 def test_what_was_not_measured_does_not_pass_silently(expression: str, document: Any) -> None:
     outcome = evaluate(parse(expression, MODES), document)
     assert (outcome.met, outcome.value) == (True, None)
-    assert "was not measured, so it cannot be ruled out" in outcome.row().text
+    assert outcome.row().text.endswith(f" was not measured, so {expression} cannot be ruled out")
+
+
+@pytest.mark.parametrize(
+    ("expression", "met", "told"),
+    [
+        ("failed_at < 100", False, "failed_at was 100/s or more, so failed_at < 100 is not met"),
+        ("failed_at > 50", True, "failed_at was 100/s or more, so failed_at > 50 is met"),
+        ("failed_at < 200", True, "failed_at was not measured, so failed_at < 200 cannot be ruled out"),
+        ("sustained < 200", True, "sustained was 100/s, so sustained < 200 is met"),
+    ],
+)
+def test_what_gave_in_at_no_rate_did_not_give_in_at_a_lower_one(expression: str, met: bool, told: str) -> None:
+    document = samples.capacity_document()
+    document = replace(document, modes={"async": document.modes["async"]})  # sustained 100/s, the highest rate tried
+    row = evaluate(parse(expression, metrics=CAPACITY), document).row()
+    assert (row.held, row.text) == (met, told)
 
 
 def test_the_requests_of_an_application_are_its_tasks() -> None:
