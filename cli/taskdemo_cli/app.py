@@ -44,6 +44,9 @@ app = typer.Typer(
 def run() -> None:
     """Run the command line and exit with the documented code; remove its temporary folders however it ends."""
     code = INTERRUPTED
+    if "_TASKDEMO_COMPLETE" in os.environ:
+        # A shell takes each line for a completion, so Typer must not wrap what they mean.
+        os.environ["TERMINAL_WIDTH"] = "1000"
     try:
         signals.listen(signals.interrupt)
         code = outcome(sys.argv[1:])

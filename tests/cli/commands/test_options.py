@@ -1,12 +1,13 @@
 """The command line's options: how figures are read, what --help shows, and what the environment may say."""
 
+import os
 import re
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
 
-from commands import in_process
+from commands import in_process, taskdemo
 from taskdemo_cli.commands import checks, fire
 from taskdemo_cli.reports.output import complain
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
@@ -55,6 +56,18 @@ def test_plain_and_whole_numbers_take_no_unit() -> None:
 def test_needs_come_one_by_one_or_with_commas_between() -> None:
     assert checks.needs(["survive", "retry, quiet,survive"]) == ["survive", "retry", "quiet"]
     assert checks.needs([]) == []
+
+
+@pytest.mark.parametrize(("typed", "found"), [("fire --mode b", 3), ("compare --m", 1), ("compare --need re", 2)])
+def test_a_completion_is_one_line_with_its_meaning(typed: str, found: int) -> None:
+    variables = {
+        "_TASKDEMO_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": f"taskdemo {typed}",
+    }
+    lines = taskdemo(anew=True, env={**os.environ, **variables}).stdout.splitlines()
+    assert len(lines) == found
+    assert all(re.fullmatch(r"\S+\t\S.*\S", line) for line in lines)
 
 
 def test_every_time_takes_a_unit_on_the_command_line_and_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
