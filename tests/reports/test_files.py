@@ -221,6 +221,8 @@ def test_markdown_has_the_whole_of_what_was_found_but_no_text_without_an_end() -
         (b'{"kind": "run"}', "is JSON, but not a result that taskdemo"),
         (b'{"taskdemo": "0.1.0", "kind": "changes"}', "is JSON, but not a result that taskdemo"),
         (b'{"taskdemo": "9.1", "kind": {}}', "is JSON, but not a result that taskdemo"),
+        (b'{"taskdemo": "9.1", "kind": "soak"}', "can show; show it with taskdemo 9.1, which wrote it"),
+        (b'{"taskdemo": "9.1", "kind": "run"}', "`summary`; show it with taskdemo 9.1, which wrote it"),
         (b'{"taskdemo": "0.1.0", "kind": "run"}', "is not a whole result: Object missing required field `summary`"),
     ],
 )

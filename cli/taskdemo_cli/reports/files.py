@@ -192,12 +192,14 @@ def load(path: str | Path) -> AnyDocument:
         raise UserError(f"{_shown(path)} cannot be read ({_why(error)}); {ADVICE}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{_shown(path)} is not JSON; {ADVICE}") from error
+    maker = data.get("taskdemo", VERSION) if isinstance(data, dict) else VERSION
+    advice = ADVICE if maker == VERSION else f"show it with taskdemo {shortened(str(maker), 20)}, which wrote it"
     if not isinstance(data, dict) or "taskdemo" not in data or data.get("kind") not in list(KINDS):
-        raise UserError(f"{_shown(path)} is JSON, but not a result that taskdemo {VERSION} can show; {ADVICE}")
+        raise UserError(f"{_shown(path)} is JSON, but not a result that taskdemo {VERSION} can show; {advice}")
     try:
         document: AnyDocument = convert(data, KINDS[data["kind"]])
     except (ValidationError, UnicodeEncodeError, RecursionError) as error:  # a lone surrogate
-        raise UserError(f"{_shown(path)} is not a whole result: {shortened(str(error), 120)}; {ADVICE}") from error
+        raise UserError(f"{_shown(path)} is not a whole result: {shortened(str(error), 120)}; {advice}") from error
     return document
 
 
