@@ -153,7 +153,7 @@ def _own_work(mode: ModeSummary) -> str:
     median, slowest = format_seconds(mode.median or 0.0), format_seconds(mode.slowest or 0.0)
     work = format_seconds(mode.work or 0.0)
     if mode.answered == 1:
-        return f"the caller waited {slowest}, for {work} of work"
+        return f"{'the' if mode.requests == 1 else 'one'} caller waited {slowest}, for {work} of work"
     if _is_queue(mode):
         return f"callers waited in line: {median} (median; the last {slowest}), each for {work} of work"
     return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"

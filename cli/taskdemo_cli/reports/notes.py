@@ -65,7 +65,7 @@ def _shortfalls(run: RunDocument) -> Iterator[str]:
 def _late_words(run: RunDocument) -> str:
     """Return why requests were sent later than planned, and how many for each reason."""
     reasons = (
-        (run.late_connecting, "while their connection was opened"),
+        (run.late_connecting, "while a connection was opened"),
         (run.late_unconnected, "because no more connections could be opened (ulimit -n)"),
         (run.late_sends - run.late_connecting - run.late_unconnected, "because this client or its machine was busy"),
     )
