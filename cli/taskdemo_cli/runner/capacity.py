@@ -11,12 +11,13 @@ from pathlib import Path
 
 from taskdemo_cli.analysis.blocking.judge import judge as judge_blocking
 from taskdemo_cli.analysis.capacity.search import CONFIRMED_SHARE, bracket, next_rate
-from taskdemo_cli.analysis.capacity.step import is_hopeless, read_step
+from taskdemo_cli.analysis.capacity.step import is_hopeless, may_fail, read_step
 from taskdemo_cli.analysis.capacity.subject import MORE, Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.error_words import error_words
 from taskdemo_cli.analysis.thresholds import Threshold
 from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
+from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RunDocument
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.protocol import Plan
@@ -218,14 +219,16 @@ class Searcher:
     def _try_out(self, target: Target, count: int) -> float:
         """Send `count` requests at once as a trial, and return the median time of their work, in seconds.
 
-        Raises UserError if any of them fails, and AskedToStopError.
+        Raises UserError if any of them fails, unless some may, and AskedToStopError.
         """
         timeout_s = max(WARM_UP_TIMEOUT_S, self.wanted.step_s)  # work that takes longer than a step is rejected anyway
         first = burst(count=count, timeout_s=timeout_s, request=self.request)
         run = self.rig.measure(target, first)
         self._check()
-        errors = [error_words(row.error, row.reason) for row in run.requests if row.error]
-        errors += [row.error for row in run.tasks if row.error]
+        allowed = may_fail(self.wanted.conditions)
+        rows = [(request, task) for request, task in pairs(run) if not (allowed and request.error)]
+        errors = [error_words(request.error, request.reason) for request, _ in rows if request.error]
+        errors += [task.error for _, task in rows if task and task.error]
         if run.timed_out:
             errors = [f"it did not end within {timeout_s:g} s"]
         if errors or run.ended_because:
@@ -233,5 +236,5 @@ class Searcher:
                 f"even a single request fails ({shortened(run.ended_because or errors[0], 200)}), "
                 "so there is no rate to find; look at it with taskdemo fire"
             )
-        took = run.summary.work_s or run.summary.response_s
+        took = run.summary.work_s or run.summary.response_s or run.summary.failed_s
         return took.p50 if took else 0.0

@@ -18,6 +18,7 @@ from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import CAPACITY, check_conditions, evaluate, parse
 from taskdemo_cli.documents.blocking import Blocking, Place
 from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
+from taskdemo_cli.documents.run import TaskRow
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import Settings
 
@@ -66,6 +67,12 @@ def test_whoever_asks_how_many_requests_may_fail_has_no_rate_refused_for_fewer(
     condition: str, cause: str | None
 ) -> None:
     run = open_loop_run(20, 4, failing=3)
+    found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(condition, option="--while")])
+    assert (found.cause, found.failed) == (cause, 3)
+    # In an application of one's own, a request that fails is a task that fails.
+    failed = [TaskRow(id=f"failed {n}", state="failed", accepted_s=n / 20, ended_s=n / 20, runs=1) for n in range(3)]
+    requests = [replace(one, task_id=failed[one.n - 1].id) if one.n <= 3 else one for one in run.requests]
+    run = replace(run, requests=requests, tasks=[*failed, *run.tasks])
     found = read_step(run, SETTLE_S, STEP_S, subject("background"), [parse(condition, option="--while")])
     assert (found.cause, found.failed) == (cause, 3)
 

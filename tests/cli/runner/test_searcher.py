@@ -7,10 +7,12 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from msgspec.structs import replace
 
 from samples import STEP_S, header, open_loop_run, recorder, sample
 from taskdemo_cli.analysis.capacity.subject import Subject
-from taskdemo_cli.documents.run import OwnFunction, RunDocument
+from taskdemo_cli.analysis.thresholds import parse
+from taskdemo_cli.documents.run import OwnFunction, RunDocument, TaskRow
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request_options import GET
 from taskdemo_cli.runner import capacity
@@ -74,6 +76,17 @@ def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> N
 def test_one_request_shows_what_no_rate_can_be_found_for(first: RunDocument, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         searcher(first).search()
+
+
+def test_where_requests_may_fail_the_first_one_may() -> None:
+    first = open_loop_run(10, 40, failing=1)
+    raised = TaskRow(id="1", state="failed", error="ValueError: no luck", runs=1)
+    first = replace(first, requests=[replace(first.requests[0], task_id="1")], tasks=[raised])
+    allowing = searcher(first, open_loop_run(10, 40))
+    allowing.wanted = Search(step_s=STEP_S, to_per_s=10, conditions=[parse("requests.failed_share < 50%")])
+    found = allowing.search()
+    assert found is not None
+    assert found.sustained_per_s == 10
 
 
 @pytest.mark.parametrize(("is_async", "expected"), [(True, None), (False, pytest.approx(10, rel=0.01))])

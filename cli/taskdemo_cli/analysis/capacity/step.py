@@ -61,6 +61,11 @@ def is_hopeless(backlog: Sequence[tuple[float, float]], rate: float) -> bool:
     return slope(moments, sizes).low > HOPELESS * rate
 
 
+def may_fail(conditions: Sequence[Threshold]) -> bool:
+    """Return whether requests may fail, because one of the conditions judges how many do."""
+    return any(one.metric.startswith("requests.failed") for one in conditions)
+
+
 def read_step(
     run: RunDocument,
     settle_s: float,
@@ -87,8 +92,8 @@ def read_step(
     broken = [one for one in outcomes if not (one.met and _is_known(one))]
     cause: CapacityCause | None = None
     why: str | None = None
-    may_fail = any(one.metric.startswith("requests.failed") for one in conditions)
-    refused = sum(_has_failed(None if may_fail else request, task) for request, task in rows)
+    allowed = may_fail(conditions)
+    refused = sum(_has_failed(request, task) for request, task in rows if not (allowed and request.error))
     if run.ended_because is not None or refused:
         cause, why = "refused", run.ended_because or _failures(run, refused)
     elif _is_late(run) or unsent_growth.low > GROWS * rate:
@@ -138,8 +143,8 @@ def _seen_until(spans: Sequence[tuple[float, float, float]], end_s: float, apart
     return min(sent_until_s, max((over_s for *_, over_s in spans if over_s < math.inf), default=sent_until_s))
 
 
-def _has_failed(request: RequestRow | None, task: TaskRow | None) -> bool:
-    is_refused = request is not None and request.error is not None and request.error not in CUT
+def _has_failed(request: RequestRow, task: TaskRow | None) -> bool:
+    is_refused = request.error is not None and request.error not in CUT
     return is_refused or (task is not None and task.state in TROUBLE)
 
 
