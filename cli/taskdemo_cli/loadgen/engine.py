@@ -44,7 +44,8 @@ IN_FLIGHT_SHOWN: Final = 50
 A_CONNECTION: Final = "a connection of its own"
 ANOTHERS_CONNECTION: Final = "the connection of another"
 TURN: Final = 32
-"""Closed loop: how many of the first requests are sent at a time before the event loop may read responses."""
+"""How many requests are sent at a time before the event loop may read responses and notice timeouts: of a closed loop's
+first ones, and of those that an open loop is late with."""
 
 
 class Payload:
@@ -389,12 +390,12 @@ class Run:
     # Open loop
 
     def _tick(self) -> None:
-        """Send the requests that are due; a late send does not shift the schedule."""
+        """Send the requests that are due, TURN at a time; a late send does not shift the schedule."""
         rate, spread = self._plan.rate or 0.0, SPREAD if self._plan.until_stopped else 0.0
-        now = time.monotonic()
+        now, turn_ends = time.monotonic(), self._n + TURN
         while self._n != self._total:
             planned = self._t0 + (self._n + self._n * spread % 1) / rate
-            if planned > now:
+            if planned > now or self._n == turn_ends:
                 if self._timer is not None:
                     self._timer.at(planned)
                 return
