@@ -57,12 +57,14 @@ class Search:
     def check(self, subject: Subject) -> None:
         """Raise UserError if the steps are too short for the work."""
         if (least := subject.shortest_step_s) > self.step_s:
-            minutes = math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
-            where = f" in mode {subject.mode.name}" if subject.mode else ""
+            took, minutes = format_seconds(subject.work_s), math.ceil(STEPS_TOLD * (least + subject.settling_s) / 60)
+            what, each, shorter = f"a request that takes {took}", " in all", ""
+            if subject.mode is not None:
+                what, each = f"work of {took} in mode {subject.mode.name}", " for each mode"
+                shorter = ", or give it shorter work"
             raise UserError(
-                f"work of {format_seconds(subject.work_s)}{where} needs steps of {least:.3g} s or more, "
-                f"about {format_count(minutes, 'minute')} for each mode; type --step {math.ceil(least)}s, "
-                "or give it shorter work"
+                f"{what} needs steps of {least:.3g} s or more, about {format_count(minutes, 'minute')}{each}; "
+                f"type --step {math.ceil(least)}s{shorter}"
             )
 
 

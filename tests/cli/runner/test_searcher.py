@@ -67,7 +67,7 @@ def test_a_search_that_breaks_off_before_its_first_step_has_found_nothing() -> N
 @pytest.mark.parametrize(
     ("first", "said"),
     [
-        (open_loop_run(10, 40, work_s=4.0), "work of 4.00 s needs steps of 8 s or more"),
+        (open_loop_run(10, 40, work_s=4.0), "4.00 s needs steps of 8 s or more, about 2 minutes in all; type --step"),
         (open_loop_run(10, 40, failing=1), "even a single request fails (HTTP 503), so there is no rate to find"),
         (LOST, "even a single request fails (connection lost: broken), so there is no rate to find"),
     ],
