@@ -29,7 +29,7 @@ TELLING_S: Final = 0.01
 """Work that takes less explains no waiting."""
 ADVISED_POOL: Final = 100
 """The most processes that are advised: each takes memory, and more than this help on few machines."""
-REDIRECTS: Final = ("301", "302", "303", "307", "308")
+REDIRECTS: Final = frozenset({"301", "302", "303", "307", "308"})
 SHARED: Final = "computes in threads, which share one interpreter with the server"
 
 

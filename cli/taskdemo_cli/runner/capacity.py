@@ -16,6 +16,7 @@ from taskdemo_cli.analysis.capacity.subject import MORE, Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.error_words import error_words
 from taskdemo_cli.analysis.thresholds import Threshold
+from taskdemo_cli.analysis.verdicts import REDIRECTS
 from taskdemo_cli.documents.capacity import CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.rows import pairs
 from taskdemo_cli.documents.run import RunDocument
@@ -107,6 +108,8 @@ class Searcher:
     request: Plan
     work_s: float | None = None
     """How long the first work of the current server took, in seconds; None before it was tried."""
+    is_redirected: bool = False
+    """Whether the first answer was a redirect."""
     launched: int = 0
     broke_off: bool = False
     """Whether an error ended the search early."""
@@ -140,7 +143,14 @@ class Searcher:
             self._end()
         if not steps:
             return None
-        return judge(self.subject, steps, confirmed=confirmed, interrupted=self.rig.stopping.asked, broken=broken)
+        return judge(
+            self.subject,
+            steps,
+            confirmed=confirmed,
+            is_redirected=self.is_redirected,
+            interrupted=self.rig.stopping.asked,
+            broken=broken,
+        )
 
     def _check(self) -> None:
         """Raise AskedToStopError if the command was asked to stop."""
@@ -238,5 +248,6 @@ class Searcher:
                 f"even a single request fails ({shortened(run.ended_because or errors[0], 200)}), "
                 "so there is no rate to find; look at it with taskdemo fire"
             )
+        self.is_redirected = not REDIRECTS.isdisjoint(run.summary.requests.statuses)
         took = run.summary.work_s or run.summary.response_s or run.summary.failed_s
         return took.p50 if took else 0.0

@@ -89,6 +89,13 @@ def test_where_requests_may_fail_the_first_one_may() -> None:
     assert found.sustained_per_s == 10
 
 
+def test_that_the_answers_are_redirects_is_told_with_the_rate() -> None:
+    first = recorder([sample(1, 0.1, status=307)], []).finish(header())
+    found = searcher(first, open_loop_run(10, 40)).search()
+    assert found is not None
+    assert "The answer is a redirect, which is not followed" in found.text
+
+
 @pytest.mark.parametrize(("is_async", "expected"), [(True, None), (False, pytest.approx(10, rel=0.01))])
 def test_whether_an_own_function_can_be_awaited_is_what_its_server_says(is_async: bool, expected: float | None) -> None:
     own_work = OwnFunction(is_async=is_async, takes_message=False)

@@ -21,6 +21,7 @@ def judge(
     steps: Sequence[CapacityStep],
     *,
     confirmed: Confirmation | None = None,
+    is_redirected: bool = False,
     interrupted: bool = False,
     broken: str | None = None,
 ) -> ModeCapacity:
@@ -32,6 +33,8 @@ def judge(
             above = min(beyond, key=lambda one: one.rate)
             high = replace(high, why=f"at {format_rate(above.rate)} {above.why}")
     sentences = list(_sentences(subject, low, high, confirmed))
+    if is_redirected:
+        sentences.insert(0, "The answer is a redirect, which is not followed: what it leads to was not measured.")
     if interrupted:
         sentences.insert(0, "Interrupted: these are the steps so far.")
     if broken:
