@@ -37,12 +37,13 @@ def fire(
     `named`: the user gave a URL, not just a port of this machine.
     """
     check_os_limits(plan)
-    stopping = StopRequest().listen()
     with contextlib.ExitStack() as stack:
         if private is None:
-            target = running_target(parsed, token, named=named)
+            target = running_target(parsed, token, named=named)  # before `listen`: a signal ends this wait at once
+            stopping = StopRequest().listen()
             rig = stack.enter_context(Rig(stopping))
         else:
+            stopping = StopRequest().listen()
             rig = stack.enter_context(Rig(stopping, threads=private.app is not None))
             with keeping.output.waiting(f"starting {private.app or f'the {private.mode} server'}"):
                 target = stack.enter_context(private_target(private, parsed.path, stopping))

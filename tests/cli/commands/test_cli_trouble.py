@@ -1,10 +1,12 @@
 """Bad input and trouble: one clear sentence, the documented exit code, nothing left behind, nothing measured lost."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from commands import TASKDEMO, family_of, in_process, left_in, private, running, serving, taskdemo
 from servers import Start
 from soak import kill_anywhere
+from talks import Scripted
 from taskdemo_cli import app
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.loadgen.request_options import ParsedUrl
@@ -35,6 +38,21 @@ def test_a_signal_while_firing_keeps_what_was_measured(number: signal.Signals, t
     assert document["interrupted"] is True
     assert document["summary"]["requests"]["ok"] >= 2
     assert json.loads(saved.read_text()) == document
+
+
+def test_a_signal_while_a_server_does_not_say_what_it_is_ends_the_wait_at_once() -> None:
+    asked = threading.Event()
+
+    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+
+    with Scripted(talk) as server, running("fire", "--url", server.url, "--json") as process:
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", ""), "no request was sent"
+    assert process.returncode == 130
 
 
 def test_an_import_that_makes_another_error_of_a_signal_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
