@@ -220,6 +220,7 @@ def _cancel(settings: Settings, mode: Mode, engine: base.EngineModule | None, ta
     """Cancel a task of a page, or return why it cannot be cancelled."""
     if pools.cancel(task.id) if engine is None else task.ref is not None and engine.cancel(task.ref):
         return None
-    if mode.runs == "process" and task.accepted is not None and task.accepted.pid != os.getpid():
+    waiting = task.accepted if task.state == "accepted" else None
+    if mode.runs == "process" and waiting is not None and waiting.pid != os.getpid():
         return f"Another of the {settings.workers} server processes took the task, and only that one can cancel it."
     return mode.cannot_cancel

@@ -15,6 +15,7 @@ from servers import RunningServer, Start
 from talks import Scripted, by_path
 from taskdemo_server.api import health
 from taskdemo_server.contract.events import Place, TaskEvent
+from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import VERSION, Settings
 from taskdemo_server.work import report as work_report
 from taskdemo_server.work.report import Reporter
@@ -102,8 +103,11 @@ def test_a_task_of_another_server_process_cannot_be_cancelled_and_that_is_the_re
     assert server.client.delete(f"/tasks/{tasks[-1]}").status_code == 200
     with server.another() as other:
         refused = other.delete(f"/tasks/{tasks[-2]}")
+        until(server.running)
+        runs = other.delete(f"/tasks/{tasks[0]}")
     why = "Another of the 2 server processes took the task, and only that one can cancel it."
     assert (refused.status_code, refused.json()["detail"]) == (409, why)
+    assert (runs.status_code, runs.json()["detail"]) == (409, MODE_BY_NAME["process"].cannot_cancel)
 
 
 def test_what_a_mode_cannot_cancel_goes_on_and_the_answer_says_why(
