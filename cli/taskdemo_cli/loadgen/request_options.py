@@ -32,7 +32,7 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _IN_A_TARGET: Final = frozenset(string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%")
 _FORM: Final = "application/x-www-form-urlencoded"
 _HEADER_EXAMPLE: Final = "--header 'Name: value'"
-_URL_EXAMPLE: Final = "--url http://127.0.0.1:8000"
+_URL_EXAMPLE: Final = "http://127.0.0.1:8000"
 
 
 GET: Final = Plan(url="")
@@ -97,15 +97,16 @@ def read_url(url: str, path: str | None, option: str = "--url") -> ParsedUrl:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         why = "" if "@" in url else f" ({error})"  # it would quote part of a password as a bad port
-        raise UserError(f"{option} {_shown_url(url)} is not a URL{why}; type {_URL_EXAMPLE}") from None
+        raise UserError(f"{option} {_shown_url(url)} is not a URL{why}; type {option} {_URL_EXAMPLE}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise UserError(f"{option} {_shown_url(url)} is not an HTTP URL; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown_url(url)} is not an HTTP URL; type {option} {_URL_EXAMPLE}")
     userinfo, _, address = parts.netloc.rpartition("@")
     if not all(character.isprintable() and not character.isspace() for character in address) or port == 0:
-        raise UserError(f"{option} {_shown_url(url)} has no valid host name or port; type {_URL_EXAMPLE}")
+        raise UserError(f"{option} {_shown_url(url)} has no valid host name or port; type {option} {_URL_EXAMPLE}")
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     if path is not None and parts.query:
-        raise UserError(f"--url has a query, so --path cannot follow it: write both in one, {_URL_EXAMPLE}/path?a=b")
+        both = f"--url {_URL_EXAMPLE}/path?a=b"
+        raise UserError(f"--url has a query, so --path cannot follow it: write both in one, {both}")
     own = a_path(target, option) or "/"
     given = a_path(path) if path else None
     whole = own if given is None else own.rstrip("/") + given

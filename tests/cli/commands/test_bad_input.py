@@ -50,7 +50,7 @@ BAD = [
     ("compare old.json new.json", "old.json cannot be read"),
     ("worker", "Missing option '--broker'; taskdemo worker --help shows how"),
     ("worker --broker redis:// --engine selery", "there is no engine 'selery'; did you mean celery?"),
-    ("worker --broker redis:// --server ftp://here", "--server 'ftp://here' is not an HTTP URL"),
+    ("worker --broker redis:// --server ftp://here", "is not an HTTP URL; type --server http://127.0.0.1:8000"),
     ("compare --modes background --broker redis://x", "--broker is for the modes of queue engines"),
     ("serve --broker redis://x", "--broker is for the modes of queue engines"),
     ("serve --mode process --queue mine", "--queue is for the modes of queue engines"),
