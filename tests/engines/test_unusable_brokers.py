@@ -8,7 +8,7 @@ import redis
 
 from engines.stage import Stage, left_with, own_database
 from parts import REAL_BROKERS, must_listen, needs_library, needs_private
-from servers import Start
+from servers import Start, refusal
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES
 
 REDIS = [mode.name for mode in MODES if mode.engine and mode.engine.private_broker == "valkey" and not mode.missing]
@@ -52,6 +52,13 @@ def test_a_password_with_characters_that_a_url_cannot_hold_is_told_and_no_part_o
             assert f"{scheme}://user:***@127.0.0.1:1/0" in why
             assert "(perhaps because of its password: in a URL, / is %2F, " in why
             assert not any(part in why for part in ("se/", "'12'", ":12", "cr%"))
+
+
+@pytest.mark.parametrize("name", [name for name in REDIS if name != "rq"])  # which keeps results with its jobs
+def test_a_backend_that_an_engine_cannot_read_is_named_beside_the_broker(name: str, start_server: Start) -> None:
+    refused = refusal(start_server, mode=name, broker="redis://127.0.0.1:1/0", backend="redis://:se/cret@127.0.0.1/1")
+    assert f"'redis://127.0.0.1:1/0' with --backend redis://:***@127.0.0.1/1 is not a broker for {name} (" in refused
+    assert "in a URL, / is %2F" in refused
 
 
 @needs_private("valkey")

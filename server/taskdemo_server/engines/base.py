@@ -127,16 +127,19 @@ def load(engine: Engine) -> EngineModule:
 def why_not(engine: Engine, broker: str) -> str | None:
     """Return a sentence that says why this engine cannot use this broker and what to type instead; None if it can."""
     shown, instead = without_password(broker), f"type --broker {engine.brokers}"
+    backend = os.environ.get("RESULT_BACKEND", engine.url(broker))  # as `tell_page` has set it
+    beside = "" if backend == engine.url(broker) else f" with --backend {without_password(backend)}"
 
     def because(error: Exception) -> str:
-        return _UNESCAPED if is_password_odd(broker) else reason(error)  # which may quote a part of the password
+        # The reason may quote a part of the password.
+        return _UNESCAPED if is_password_odd(broker) or is_password_odd(backend) else reason(error)
 
     try:
         module = load(engine)
     except UnusableError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  whatever the library raises for a URL it cannot use
-        return f"{shown!r} is not a broker for {engine.extra} ({because(error)}); {instead}"
+        return f"{shown!r}{beside} is not a broker for {engine.extra} ({because(error)}); {instead}"
     try:
         module.check()
     except Exception as error:  # noqa: BLE001  each library and each of its transports has its own
@@ -150,7 +153,7 @@ def why_not(engine: Engine, broker: str) -> str | None:
         if "not_allowed" in text:
             return f"The broker {shown} has no such virtual host, or this user may not use it; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
-            return f"{shown!r} is not a broker for {engine.extra} ({because(error)}); {instead}"
+            return f"{shown!r}{beside} is not a broker for {engine.extra} ({because(error)}); {instead}"
         return f"The broker {shown} cannot be used ({because(error)}); start it, or {instead}"
     return None
 

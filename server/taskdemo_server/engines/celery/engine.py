@@ -91,6 +91,7 @@ def check() -> None:
     """Connect to the broker, within about a second, and declare the queue. Raises ValueError for another broker."""
     if broker.partition("://")[0] not in _SCHEMES:
         raise ValueError("it is neither Redis nor RabbitMQ")
+    _ = celery.backend  # raises what it has against its URL
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
         celery.amqp.queues[queue](connection.default_channel).declare()
