@@ -42,7 +42,12 @@ def error_text(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """Return an exception's text; of pydantic's and FastAPI's, which fields are wrong, without their values."""
+    """Return an exception's text; of a group, also its first one's.
+
+    Of pydantic's and FastAPI's, return which fields are wrong, without their values.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return f"{error}: {error_text(error.exceptions[0])}"
     of_fields = getattr(error, "errors", None)
     if type(error).__module__.partition(".")[0] not in _VALIDATING or not callable(of_fields):
         return str(error)

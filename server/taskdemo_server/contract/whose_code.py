@@ -37,7 +37,11 @@ def describe_error(error: BaseException, longest: int = 4096) -> str:
 
     The file and line are the last ones outside libraries, if there are any.
     """
-    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    lines = []
+    raised: BaseException | None = error
+    while raised is not None:  # of a group, on to its first one
+        lines += [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(raised.__traceback__)]
+        raised = raised.exceptions[0] if isinstance(raised, BaseExceptionGroup) else None
     own = [(file, line) for file, line in lines if is_users(file)]
     where = "".join(f" ({Path(file).name}:{line})" for file, line in (own or lines)[-1:])
     if isinstance(error, SyntaxError) and error.filename:

@@ -120,13 +120,24 @@ async def fails(*_: object) -> None:
     COMPILED["load"]()
 
 
-def test_a_failed_request_is_journaled_with_the_line_of_the_application_that_raised(tmp_path: Path) -> None:
+async def fails_in_a_group(*_: object) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fails())
+
+
+@pytest.mark.parametrize(
+    ("app", "group"),
+    [(fails, ""), (fails_in_a_group, "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): ")],
+)
+def test_a_failed_request_is_journaled_with_the_line_of_the_application_that_raised(
+    app: ASGIApp, group: str, tmp_path: Path
+) -> None:
     lines: list[bytes] = []
     journal, place = Journal(str(tmp_path / "journal")), Workplace(WorkSettings(mode="app"), lines.append, None)
-    with pytest.raises(RuntimeError):
-        asyncio.run(ask(Requests(fails, journal, place, Reader(str(tmp_path))), "/"))
-    line = fails.__code__.co_firstlineno + 1
-    assert json.loads(lines[-1])["error"] == f"RuntimeError: no database (see elsewhere) (test_open_requests.py:{line})"
+    with pytest.raises((RuntimeError, ExceptionGroup)):
+        asyncio.run(ask(Requests(app, journal, place, Reader(str(tmp_path))), "/"))
+    where = f"test_open_requests.py:{fails.__code__.co_firstlineno + 1}"
+    assert json.loads(lines[-1])["error"] == f"{group}RuntimeError: no database (see elsewhere) ({where})"
 
 
 def test_a_startup_that_failed_is_known_by_its_whole_error_and_its_line(around: Callable[[ASGIApp], Requests]) -> None:

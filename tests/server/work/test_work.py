@@ -209,6 +209,10 @@ def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
             raise ValueError
 
     assert error_text(MuteError()) == "MuteError"
+    assert (
+        error_text(ExceptionGroup("two", [KeyError(1), OSError()]))
+        == "ExceptionGroup: two (2 sub-exceptions): KeyError: 1"
+    )
     assert error_text(ValueError("x" * 10_000)) == "ValueError: " + "x" * (4096 - 12)
 
 
