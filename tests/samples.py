@@ -247,7 +247,7 @@ def failed_run() -> RunDocument:
         sample(5, 6.0, status=None, error="ReadTimeout"),
         sample(6, 0.006, task="f6"),
     ]
-    because = "the background server ended (exit -9) during the run"
+    because = "the background server ended (SIGKILL) during the run"
     recorded = recorder(samples, events, pings(1.0))
     return recorded.finish(facts("background", 6), server_gone=True, ended_because=because)
 

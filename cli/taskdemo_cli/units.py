@@ -1,6 +1,8 @@
 """Parses and formats figures for people: times with a fitting unit, shares, sizes, rates, counts with their noun."""
 
+import contextlib
 import re
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -105,3 +107,10 @@ def format_rate(per_second: float) -> str:
     per_second = round(per_second, 3) + 0.0  # turns -0.0 into 0.0
     size = abs(per_second)
     return f"{float(f'{per_second:.3g}'):,.0f}/s" if size >= 100 else f"{per_second:.{2 if size < 0.995 else 3}g}/s"
+
+
+def format_exit(code: int) -> str:
+    """Return how a process ended, by its exit code as Python gives it: `exit 3`, `SIGKILL` for -9."""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit {code}"

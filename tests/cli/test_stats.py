@@ -20,7 +20,7 @@ from taskdemo_cli.stats import (
     student_975,
     supported,
 )
-from taskdemo_cli.units import format_count, format_rate, format_seconds, format_share
+from taskdemo_cli.units import format_count, format_exit, format_rate, format_seconds, format_share
 
 durations = st.lists(st.integers(min_value=0, max_value=10**9), min_size=1, max_size=200)
 
@@ -167,3 +167,7 @@ def test_a_rate_has_as_many_figures_as_tell_it_from_its_neighbours() -> None:
     assert [format_rate(rate) for rate in rates] == [
         *("0.5/s", "0.034/s", "9.5/s", "37.9/s", "100/s", "392/s", "1,570/s", "-2.5/s", "0/s")
     ]
+
+
+def test_a_process_that_a_signal_ended_is_told_by_its_name() -> None:
+    assert [format_exit(code) for code in (3, 0, -9, -1000)] == ["exit 3", "exit 0", "SIGKILL", "exit -1000"]

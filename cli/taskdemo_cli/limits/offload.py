@@ -14,7 +14,7 @@ from taskdemo_cli.documents.limits import Cell
 from taskdemo_cli.errors import UserError
 from taskdemo_cli.limits.evidence import counted
 from taskdemo_cli.limits.trial import Trial
-from taskdemo_cli.units import format_count, format_seconds
+from taskdemo_cli.units import format_count, format_exit, format_seconds
 
 WORK_S = 0.3
 """CPU seconds of each task."""
@@ -84,8 +84,8 @@ def compute_beside_a_bystander(trial: Trial) -> Computed:
     finally:
         is_over.set()
     answers = bystander.result()
-    if server.poll() is not None:
-        raise UserError(f"the server ended (exit {server.poll()}) while it computed")
+    if (code := server.poll()) is not None:
+        raise UserError(f"the server ended ({format_exit(code)}) while it computed")
     waits: dict[bool, list[float]] = {True: [], False: []}
     for number, answer in enumerate(answers):
         # A wait counts from the planned time of the request, which it may miss by far on a busy machine.

@@ -17,6 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from taskdemo_cli.errors import UserError
+from taskdemo_cli.units import format_exit
 from taskdemo_server.contract.child_process import Child, last_line, python
 from taskdemo_server.contract.settings import REALM, Settings
 
@@ -108,7 +109,7 @@ def await_ready(server: Server, check: Callable[[], None]) -> None:
             return
         if (code := server.poll()) is not None:
             raise UserError(
-                last_words(server) or f"the {server.settings.mode} server ended as it started (exit {code})"
+                last_words(server) or f"the {server.settings.mode} server ended as it started ({format_exit(code)})"
             )
         check()
         time.sleep(_POLL_S)

@@ -26,6 +26,7 @@ from taskdemo_cli.recording.recorder import Recorder
 from taskdemo_cli.recording.summary import doubted
 from taskdemo_cli.runner.burst import Known, at, burst, header
 from taskdemo_cli.runner.target import TICK_S, Target, again, no_worker
+from taskdemo_cli.units import format_exit
 from taskdemo_server.contract.events import WARM_UP, TaskEvent
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.text import shortened
@@ -257,7 +258,7 @@ class _Run:
             if now >= self.next_look:
                 server = self.target.server
                 if server is not None and self.server != "ended" and (code := server.poll()) is not None:
-                    self._note("ended", f"the {server.settings.mode} server ended (exit {code}) during the run")
+                    self._note("ended", f"the {server.settings.mode} server ended ({format_exit(code)}) during the run")
                 self.show(self.recorder, now)
                 self.next_look = time.monotonic() + TICK_S
             with contextlib.suppress(queue.Empty):
@@ -273,7 +274,7 @@ class _Run:
                 self._note(server, why)
             case Gone(returncode):
                 if name in self.running:
-                    self.broken = f"the {name} process ended unexpectedly (exit {returncode}); run it again"
+                    self.broken = f"the {name} process ended unexpectedly ({format_exit(returncode)}); run it again"
             case Refused(why):
                 where = self.target.url + (self.target.path if name == "load" else "")
                 self.broken = f"{shortened(where, 100)} cannot be fired at ({shortened(why, 200)}); type another"

@@ -19,7 +19,7 @@ def test_a_measuring_process_that_dies_ends_the_command_with_one_sentence(which:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
     assert out == ""
-    assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (exit -9); run it again"
+    assert err.strip().splitlines()[-1] == f"taskdemo: the {name} process ended unexpectedly (SIGKILL); run it again"
     until(lambda: gone(family), 30)
 
 

@@ -22,7 +22,7 @@ from taskdemo_server.contract.settings import Settings
 
 ANYTHING = Subject()
 LOST = recorder([sample(1, 0.1, status=None, error="ReadError", reason="broken")], []).finish(header())
-DIED = "the load process ended unexpectedly (exit -9); run it again"
+DIED = "the load process ended unexpectedly (SIGKILL); run it again"
 
 
 class Rig:
