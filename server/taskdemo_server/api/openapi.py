@@ -62,10 +62,11 @@ def _documents(app: Any, under: str) -> Iterator[Document]:
             "undocumented": undocumented,
             "websockets": websockets,
         }
+    before = getattr(app, "root_path", "")  # without it, Starlette does not find what an application mounts
     for route in routes:
         path = getattr(route, "path", None)  # A route for a host name has none, and is skipped.
         if path is not None and hasattr(route, "app") and getattr(route, "endpoint", None) is None:
-            yield from _documents(route.app, under + path)
+            yield from _documents(route.app, under + before + path)
 
 
 def _is_asked_for(route: Any) -> bool:

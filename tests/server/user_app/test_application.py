@@ -183,6 +183,14 @@ def test_applications_that_an_included_router_mounts_are_documented_where_they_a
     assert found == [("", ["/ping"]), ("/outer/inner/shop", ["/orders"])]
 
 
+def test_a_mounted_application_is_asked_below_the_root_path_of_the_other() -> None:
+    shop, app = FastAPI(), FastAPI()
+    shop.get("/orders")(lambda: None)
+    app.root_path = "/api"
+    app.mount("/shop", shop)
+    assert [one["under"] for one in openapi._documents(app, "")] == ["", "/api/shop"]
+
+
 def test_what_is_in_no_document_is_told() -> None:
     async def plain(request: Any) -> Any:
         return request
