@@ -451,6 +451,14 @@ def test_every_sentence_is_the_one_that_was_reviewed() -> None:
     assert_reviewed(__file__, told)
 
 
+@pytest.mark.parametrize(("loop_s", "is_told"), [(0.01, True), (2.0, False)])
+def test_what_goes_on_after_the_answer_is_told_unless_the_event_loop_was_late_as_well(
+    loop_s: float, is_told: bool
+) -> None:
+    run = replace(a_run([loop_s], [2.0]), tasks=samples.background_run(2).tasks)
+    assert ((judge(run, waited(full_s=0.5)).after_answer_s or 0.0) > 0.9) is is_told
+
+
 def test_tasks_that_outlived_their_request_and_those_that_never_ran_are_counted() -> None:
     (tasks,) = cases()["tasks that outlived their request"].left
     assert (tasks.count, tasks.failed, tasks.unfinished, tasks.lost, tasks.longest_s) == (3, 1, 1, 1, 1.5)

@@ -71,7 +71,7 @@ def judge(run: RunDocument, found: Sightings) -> Blocking:
     change, rule = _change(cause, places, looks)
     if cause == "waiting in line" and crowd(burning(found.waiting)):
         change = CAUSES["processors busy"].change  # these threads wait for a processor, and more would, too
-    after_s, after_error = _after_the_answer(run, looks, waited_s, is_held=bool(stalls_of["own"]))
+    after_s, after_error = _after_the_answer(run, looks, max(waits, default=0.0), is_held=bool(stalls_of["own"]))
     holds_up = CAUSES[cause].holds_up
     return Blocking(
         blocks=holds_up is not None,
@@ -219,17 +219,17 @@ def _longest_at(place: Place, looks: Iterable[Observation]) -> Observation:
 
 
 def _after_the_answer(
-    run: RunDocument, looks: Iterable[Observation], waited_s: float, *, is_held: bool
+    run: RunDocument, looks: Iterable[Observation], loop_s: float, *, is_held: bool
 ) -> tuple[float | None, str | None]:
     """Return for how many seconds at most calls went on after their answers, if noticeable, and the first error.
 
-    A loop that is late or `is_held` makes the end of a call late, too, unless a background task was seen.
+    A loop that is late (by `loop_s`) or `is_held` makes the end of a call late, too, unless a background task was seen.
     """
     done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
     ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
     after_s = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
     error = next((task.error for task, _ in ended if task.state == "failed"), None)
-    is_just_late = is_held or (after_s < AS_LATE * waited_s and not error)
+    is_just_late = is_held or (after_s < AS_LATE * loop_s and not error)
     is_told = (after_s >= NOTICED_S or error) and (not is_just_late or any(look.of == "background" for look in looks))
     return max(after_s, 0.0) if is_told else None, error
 
