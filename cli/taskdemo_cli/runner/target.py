@@ -239,9 +239,11 @@ def running_target(parsed: ParsedUrl, token: str | None, *, named: bool) -> Targ
             raise UserError(f"no server answers at {url} ({_reason(error)}); is the server running?") from None
         port = url.rpartition(":")[2]
         raise UserError(
-            f"no server answers on port {port}; start one with: taskdemo serve --port {port}"
-            f"  or let fire start its own: taskdemo fire --mode background"
-            f"  or your application: taskdemo fire --app main.py"
+            f"no server answers on port {port}; start one: taskdemo serve --port {port}",
+            more=(
+                "or let fire start its own: taskdemo fire --mode background",
+                "or your application: taskdemo fire --app main.py",
+            ),
         ) from None
 
 
