@@ -298,7 +298,10 @@ def compare(
         if command := usage.of_modes("taskdemo compare", [old, *([new] if new else [])], ["--modes"]):
             raise UserError(f"compare takes its modes after --modes; type {command}")
         if new is None:
-            raise UserError("compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json")
+            raise UserError(
+                "compare takes two saved results, old and new: taskdemo compare OLD.json NEW.json;"
+                " your own function: taskdemo compare --work module:function"
+            )
         for option in _typed(context):
             if option != "--json":
                 raise UserError(f"{option} applies only when compare runs modes; two saved results take only --json")

@@ -46,6 +46,7 @@ BAD = [
     ("serve --mode fast", "the modes are blocking, async, threadpool, background, background-async"),
     ("compare --modes ,", "--modes is empty; the modes are blocking,async"),
     ("compare old.json", "compare takes two saved results, old and new"),
+    ("compare main.build", "your own function: taskdemo compare --work module:function"),
     ("compare old.json new.json --cold", "--cold applies only when compare runs modes"),
     ("compare old.json new.json", "old.json cannot be read"),
     ("worker", "Missing option '--broker'; taskdemo worker --help shows how"),
