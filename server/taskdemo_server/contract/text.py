@@ -42,7 +42,7 @@ def error_text(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """Return an exception's text; of a group, also its first one's.
+    """Return an exception's text and notes; of a group, also its first one's.
 
     Of pydantic's and FastAPI's, return which fields are wrong, without their values.
     """
@@ -50,7 +50,7 @@ def _words(error: BaseException) -> str:
         return f"{error}: {error_text(error.exceptions[0])}"
     of_fields = getattr(error, "errors", None)
     if type(error).__module__.partition(".")[0] not in _VALIDATING or not callable(of_fields):
-        return str(error)
+        return "; ".join([str(error), *getattr(error, "__notes__", ())])
     fields: dict[str, list[str]] = {}
     for one in of_fields():
         fields.setdefault(one["msg"], []).append(".".join(map(str, one["loc"])))

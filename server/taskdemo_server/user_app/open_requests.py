@@ -292,8 +292,7 @@ def follow_background_tasks() -> None:
         except BaseException as error:
             given: object = self.func
             if not callable(given):  # such as what a function returned that was called there
-                text = f"add_task got a {type(given).__name__}, not a function: add_task(function, argument)"
-                error.args = (text,)
+                error.add_note(f"add_task got a {type(given).__name__}, not a function: add_task(function, argument)")
             if request is not None:
                 request.ended_early = f"{_name_of(self.func)} came before and failed: {error_text(error)}"
             raise

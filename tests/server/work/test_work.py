@@ -209,6 +209,9 @@ def test_an_exception_that_cannot_say_anything_still_has_a_name() -> None:
             raise ValueError
 
     assert error_text(MuteError()) == "MuteError"
+    noted = ValueError("no luck")
+    noted.add_note("on a Monday")
+    assert error_text(noted) == "ValueError: no luck; on a Monday"
     assert (
         error_text(ExceptionGroup("two", [KeyError(1), OSError()]))
         == "ExceptionGroup: two (2 sub-exceptions): KeyError: 1"
