@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self._fail("RemoteProtocolError", "The server switched protocols without being asked")
+            self._fail("RemoteProtocolError", "The server switched protocols, which is not supported")
             return
         except HttpParserError as error:
             if not self._complete:

@@ -98,9 +98,9 @@ CASES = {
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi", why="Duplicate Content-Length"
     ),
     "a status that is none": no_http(OK.replace(b"200", b"099"), why="its status is 99"),
-    "unasked 101": none(
+    "another protocol, asked for or not": none(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nxx",
-        reason="The server switched protocols without being asked",
+        reason="The server switched protocols, which is not supported",
     ),
     "reset": none(OK[:-2], error="ReadError", reason="Connection reset by peer", reset=True),
     "bytes beyond the response": last_answer(OK + b"HTTP/1.1 200 OK\r\nContent-Le"),
