@@ -48,9 +48,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_keep", "_parser", "_refusal",
-        "_transport", "body_bytes", "closed", "done", "ended", "error", "first_byte", "is_head", "n", "planned",
-        "reason", "sent", "status", "task_id",
+        "_busy", "_complete", "_descriptor", "_framed", "_head_bytes", "_head_done", "_is_last", "_keep", "_parser",
+        "_refusal", "_transport", "body_bytes", "closed", "done", "ended", "error", "first_byte", "is_head", "n",
+        "planned", "reason", "sent", "status", "task_id",
     )  # fmt: skip
 
     def __init__(self, ended: "Callable[[Connection], None]") -> None:
@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         """Both are set while the connection is open; typed Any because asserting that would slow down each request."""
         self._descriptor = -1
-        self._busy = self._complete = self._framed = self._head_done = self._keep = False
+        self._busy = self._complete = self._framed = self._head_done = self._is_last = self._keep = False
         self._head_bytes = 0
         self._refusal = "RemoteProtocolError", "Server disconnected without sending a response"
         """The error and the reason of a request for which the connection was closed while idle."""
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
     def start(self, payload: bytes) -> None:
         """Send one request; the connection must be idle and open."""
         self.first_byte = self.status = self.task_id = None
-        self._complete = self._framed = self._head_done = False
+        self._complete = self._framed = self._head_done = self._is_last = False
         self._head_bytes = self.body_bytes = 0
         self._busy = True
         self.sent = time.monotonic()
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
             self.first_byte = self.done
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the task id, and whether the headers delimit the body."""
+        """Keep the task id, whether the headers delimit the body, and whether they end the connection."""
         length = len(name)  # faster to compare than the name
         if length == 9 and name.lower() == b"x-task-id" and not self._head_done:  # not a trailer
             self.task_id = value.decode("latin-1")
@@ -203,6 +203,8 @@ class Connection(asyncio.Protocol):
             self._framed = True
         elif length == 17 and name.lower() == b"transfer-encoding":
             self._framed = value.lower().endswith(b"chunked")
+        elif length == 10 and name.lower() == b"connection":
+            self._is_last |= b"close" in value.lower()
 
     def on_headers_complete(self) -> None:
         """Keep the status; a response to HEAD ends here."""
@@ -222,12 +224,14 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         if 100 <= (self.status or 0) < 200:  # 100 Continue, 103 Early Hints: the final response follows
-            self._head_done = self._framed = False
+            self._head_done = self._framed = self._is_last = False
             self._head_bytes = 0
             self.status = self.task_id = self.first_byte = None
         else:
             self._complete = True
             self._keep = self._parser.should_keep_alive()
+            if self.is_head:  # the parser takes one without a length for a body until the end of the connection
+                self._keep |= not self._is_last and self._parser.get_http_version() == "1.1"
 
     def _read_what_came(self) -> None:
         """Read the response of a server that answered and then closed: sending failed before it was read."""
