@@ -135,6 +135,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.2], [0.2], waited(seen(of="thread", call="f", cpu_s=0.2, queued_s=0.1)), "processors busy"),
         # a thread that takes the interpreter for a moment may wait for a processor then: calls leave it, code does not
         ([0.5, 0.5], [0.5], in_hash(free_s=1.0), "processors busy"),
+        ([0.5, 0.5], [0.5], in_hash(free_s=0.3, cpu_s=0.05), "processors busy"),  # others have the processors, too
         ([0.5, 0.5], [0.5], in_hash(free_s=0.1), "interpreter busy"),
         ([0.5, 0.5], [0.5], in_hash(free_s=1.0, call=""), "interpreter busy"),
         # threads kept those that look from looking, and from being looked at

@@ -119,8 +119,10 @@ def _decide(
         if not any(look.place for look in looks):
             looks += in_threads
         by_requests = seconds_of(look for look in looks if look.of == "thread")
-        if leaves_interpreter(burnt):  # the loop waits for it where a thread that holds it waits for a processor
-            return Decision("processors busy", burnt)
+        place = max(looks, key=attrgetter("seconds"), default=Observation("", of="thread")).place
+        there = [look for look in in_threads if look.place == place]
+        if leaves_interpreter(there):  # the loop waits for it where a thread that holds it waits for a processor
+            return Decision("processors busy", there)
         if by_requests >= MOST_OF_IT * seconds_of(looks):
             return Decision("interpreter busy", looks, busy)
         return Decision("application", [replace(look, of="thread") for look in looks], busy)
