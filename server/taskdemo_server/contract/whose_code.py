@@ -42,8 +42,8 @@ def describe_error(error: BaseException, longest: int = 4096) -> str:
     while raised is not None:  # of a group, on to its first one
         lines += [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(raised.__traceback__)]
         raised = raised.exceptions[0] if isinstance(raised, BaseExceptionGroup) else None
-    own = [(file, line) for file, line in lines if is_users(file)]
-    where = "".join(f" ({Path(file).name}:{line})" for file, line in (own or lines)[-1:])
+    own = [f" ({Path(file).name}:{line})" for file, line in lines if is_users(file)]
+    where = "".join(own[-1:])
     if isinstance(error, SyntaxError) and error.filename:
         where = f" ({Path(error.filename).name}:{error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
