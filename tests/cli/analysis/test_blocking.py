@@ -107,6 +107,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.5], [0.5], stalled(others=[seen(of="thread", seconds=0.005)]), "not found"),  # it woke
         ([0.5], [0.5], stalled(others=[seen(of="thread", call="re.match")]), "interpreter busy"),
         ([0.5], [0.5], stalled(others=[seen(of="thread", call="f", seconds=0.02)]), "not found"),
+        ([0.5], [0.5], stalled(others=[seen(of="thread", call="time.sleep")]), "not found"),  # many woke
         # on a busy machine, who keeps the interpreter waits for a processor, and so does who waits for it
         (
             [0.5],

@@ -42,7 +42,7 @@ def _kind(stall: Stall) -> str:
     own = sum(look.seconds for look in stall.looks if look.of in OWN)
     others = sum(look.seconds for look in stall.looks) - own
     theirs = sum(look.seconds for look in stall.others if look.call is None)  # waking from a call takes CPU, too
-    in_all = sum(look.seconds for look in stall.others)
+    in_all = sum(look.seconds for look in stall.others if not only_waits(look))
     least = MOST_OF_IT * stall.lasted_s
     called = sum(look.seconds for look in stall.looks if _is_its_own(look))
     computed = stall.cpu_s >= MOST_OF_IT * stall.net_s
