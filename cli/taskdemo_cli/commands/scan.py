@@ -165,7 +165,9 @@ def _scan_endpoint(rig: Rig, target: Target, route: Route, plan: Plan, show: Sho
         is_slow = first is None and scanned.took(run) >= HELD_UP_S
         seen = target.read_sightings(rig.stopping, wait=is_slow or larger is None)
         answers += seen.answers
-        found = judge(run, structs.replace(seen, answers=answers))
+        burst_ids = {task.id for task in run.tasks}
+        left = [one for one in seen.left if one.request in burst_ids]  # others outlived the requests of earlier bursts
+        found = judge(run, structs.replace(seen, answers=answers, left=left))
         first = first or found
         is_doubtful = found.cause == "not found" or (found.blocks and longest_queue(seen) >= HELD_UP_S / 2)
         is_over = is_again or rig.stopping.asked or run.ended_because or run.timed_out or not is_doubtful

@@ -127,6 +127,8 @@ class Left(Sighting):
     """An asyncio task that outlived the request that created it. Of its lines, the last one counts."""
 
     number: int
+    request: str
+    """The id of that request."""
     call: str
     place: str
     kept: bool

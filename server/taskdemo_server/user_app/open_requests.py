@@ -243,7 +243,8 @@ class Requests(Tracking[Request]):
                     child.told = child.state
                     after_s = round(max((child.ended or now) - (child.request.answered or over), 0.0), 6)
                     place = self.reader.place(child.created)
-                    left = Left(child.number, child.name, place, kept, child.state, after_s, child.error)
+                    by, state, error = child.request.id, child.state, child.error
+                    left = Left(child.number, by, child.name, place, kept, state, after_s, error)
                     self.journal.write(left.to_line())
             if child.ended:
                 self._children.pop(child.number, None)

@@ -324,7 +324,15 @@ REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
 
 def left(number: int, **given: Any) -> Left:
     return Left(
-        **{"number": number, "call": "mail", "place": "a.py:9 in order", "kept": False, "after_s": 0.5, **given}
+        **{
+            "number": number,
+            "request": "1",
+            "call": "mail",
+            "place": "a.py:9 in order",
+            "kept": False,
+            "after_s": 0.5,
+            **given,
+        }
     )
 
 
