@@ -62,6 +62,14 @@ def test_a_backend_that_an_engine_cannot_read_is_named_beside_the_broker(name: s
 
 
 @needs_private("valkey")
+@pytest.mark.parametrize("name", [name for name in REDIS if name != "rq"])
+def test_a_backend_that_does_not_answer_is_told_beside_the_broker(name: str, stage: Stage, start_server: Start) -> None:
+    stage.valkey()
+    refused = refusal(start_server, mode=name, broker=stage.broker, backend="redis://:hush@127.0.0.1:1/0")
+    assert f"The broker {stage.broker} with --backend redis://:***@127.0.0.1:1/0 cannot be used (" in refused
+
+
+@needs_private("valkey")
 def test_a_key_of_another_type_is_another_tools_queue(stage: Stage, start_server: Start) -> None:
     stage.valkey()
     with redis.Redis.from_url(stage.broker) as client:

@@ -46,9 +46,9 @@ class EngineModule(Protocol):
     """After how long a dead worker's task is redelivered, as the page sets it; None for never."""
 
     def check(self) -> None:
-        """Connect to the broker and prepare it for tasks, before the first is sent and any worker starts.
+        """Connect to the broker, and prepare it for tasks, and to the result backend, if there is one.
 
-        Raises the library's own exception if the broker cannot be used.
+        Raises the library's own exception if either cannot be used.
         """
 
     def cancel(self, ref: str) -> bool:
@@ -149,12 +149,12 @@ def why_not(engine: Engine, broker: str) -> str | None:
         if any(word in text for word in _ANOTHERS):
             return f"Another tool has this queue of {shown} ({reason(error)}); type --queue NAME, to serve and worker"
         if any(word in text for word in _REFUSED):
-            return f"The broker {shown} rejects the user or password; {instead}"
+            return f"The broker {shown}{beside} rejects the user or password; {instead}"
         if "not_allowed" in text:
             return f"The broker {shown} has no such virtual host, or this user may not use it; {instead}"
         if isinstance(error, KeyError | ValueError | ImportError | AttributeError):
             return f"{shown!r}{beside} is not a broker for {engine.extra} ({because(error)}); {instead}"
-        return f"The broker {shown} cannot be used ({because(error)}); start it, or {instead}"
+        return f"The broker {shown}{beside} cannot be used ({because(error)}); start it, or {instead}"
     return None
 
 

@@ -18,7 +18,7 @@ from taskdemo_server.contract.events import TaskState
 from taskdemo_server.contract.text import error_text
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
-from taskdemo_server.engines.celery.page import broker, celery, queue, work
+from taskdemo_server.engines.celery.page import backend, broker, celery, queue, work
 from taskdemo_server.runtime.orphans import lives
 from taskdemo_server.work.workplace import current_task, here, learn_experiments, work_for
 
@@ -88,10 +88,11 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, within about a second, and declare the queue. Raises ValueError for another broker."""
+    """Connect to broker and backend, in a second or so, and declare the queue. Raises ValueError for another broker."""
     if broker.partition("://")[0] not in _SCHEMES:
         raise ValueError("it is neither Redis nor RabbitMQ")
-    _ = celery.backend  # raises what it has against its URL
+    if backend is not None:
+        celery.backend.get_state("any")
     with celery.connection_for_write(connect_timeout=_CHECK_S) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CHECK_S)
         celery.amqp.queues[queue](connection.default_channel).declare()

@@ -8,6 +8,7 @@ import dramatiq
 import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.results.errors import ResultFailure, ResultMissing
+from redis import Redis
 
 from taskdemo_server.engines import claims
 from taskdemo_server.engines.base import Status
@@ -40,11 +41,14 @@ learn_experiments(__package__)
 
 
 def check() -> None:
-    """Connect to the broker, within about a second, and declare the queue at RabbitMQ or read its length in Redis."""
+    """Connect to broker and backend, in a second or so; declare the queue at RabbitMQ, or read its length in Redis."""
     if isinstance(broker, RabbitmqBroker):
         broker.declare_queue(queue, ensure=True)
     else:
         broker.client.llen(f"{broker.namespace}:{queue}")
+    if backend is not None:
+        with Redis.from_url(backend, socket_timeout=1, socket_connect_timeout=1) as client:
+            client.ping()
 
 
 def cancel(_ref: str) -> bool:

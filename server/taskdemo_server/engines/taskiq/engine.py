@@ -44,7 +44,10 @@ claim: Final = partial(claims.over_redis, url)
 
 
 def check() -> None:
-    """Connect to the broker, within about a second, and try the command that redelivers a dead worker's tasks."""
+    """Connect to backend and broker, in a second or so, and try the command that redelivers a dead worker's tasks."""
+    if backend is not None:
+        with Redis.from_url(backend, socket_timeout=1, socket_connect_timeout=1) as client:
+            client.ping()
     with Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
         try:
             client.xautoclaim(f"taskiq:{queue}", "nobody", "nobody", 0)
