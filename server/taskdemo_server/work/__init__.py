@@ -26,7 +26,7 @@ def slow_work(message: str) -> None:
 async def slow_work_async(message: str) -> None:
     """Do the async version of the slow work. Raises whatever the work raises."""
     here = workplace.here()
-    with workplace.Run(here, message) as run:
+    with workplace.Run(here, message, awaited=True) as run:
         await _timed(here.call_async(message) if not run.is_warm_up else workplace.sleep_async(0), run.spent)
 
 

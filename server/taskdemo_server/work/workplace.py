@@ -130,15 +130,16 @@ class Workplace:
 class Run:
     """One execution of the work; journals its start and its end if there is a current task."""
 
-    __slots__ = ("_message", "_output", "_place", "_task", "spent")
+    __slots__ = ("_awaited", "_message", "_output", "_place", "_task", "spent")
 
-    def __init__(self, place: Workplace, message: str) -> None:
+    def __init__(self, place: Workplace, message: str, *, awaited: bool = False) -> None:
         # A pool process with the user's own work runs one task at a time, and nothing else.
         alone = place.settings.mode == "process" and place.function is not None
         self.spent = Spent(may_compute=place.settings.work != "sleep", alone=alone)
         self._place = place
         self._task = current_task.get()
         self._message = message
+        self._awaited = awaited
         self._output: task_output.TaskOutput | None = None
 
     @property
@@ -157,7 +158,7 @@ class Run:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         output = None if self._output is None else self._output.end()
-        state, text = outcome(error)
+        state, text = outcome(error, awaited=self._awaited)
         if self._task is not None:
             cpu_s, queued_s = (None, None) if state == "cancelled" else (self.spent.cpu_s, self.spent.queued_s)
             self._place.note(self._task.id, state, error=text, output=output, cpu_s=cpu_s, queued_s=queued_s)
@@ -166,11 +167,17 @@ class Run:
             self._place.say(end_line(self._message, text))
 
 
-def outcome(error: BaseException | None) -> tuple[Literal["finished", "failed", "cancelled"], str | None]:
-    """Return how a task ends whose work or request has raised this, if anything, and the error's text."""
+def outcome(
+    error: BaseException | None, *, awaited: bool = True
+) -> tuple[Literal["finished", "failed", "cancelled"], str | None]:
+    """Return how a task ends whose work or request has raised this, if anything, and the error's text.
+
+    Only what is awaited can be cancelled; other work has raised a CancelledError of its own.
+    """
     if error is None:
         return "finished", None
-    return ("cancelled", None) if isinstance(error, asyncio.CancelledError) else ("failed", error_text(error))
+    cancelled = awaited and isinstance(error, asyncio.CancelledError)
+    return ("cancelled", None) if cancelled else ("failed", error_text(error))
 
 
 def end_line(message: str, error: str | None) -> str:

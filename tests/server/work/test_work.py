@@ -86,6 +86,16 @@ def test_work_that_raises_is_failed_with_the_error_and_raises(place: Workplace, 
     assert shown == ["Background Task failed! hi: RuntimeError: boom \\x1b[31m !"] * 2
 
 
+def test_work_that_nobody_awaits_and_that_raises_a_cancelled_error_has_failed(place: Workplace) -> None:
+    def cancelled(_message: str) -> None:
+        raise asyncio.CancelledError
+
+    place.call = cancelled
+    with pytest.raises(asyncio.CancelledError):
+        slow_work("hi")
+    assert [(event.state, event.error) for event in events(place)[1:]] == [("failed", "CancelledError")]
+
+
 def test_async_work_that_is_cancelled_is_cancelled_in_the_journal(place: Workplace, shown: list[str]) -> None:
     async def cancel() -> None:
         task = asyncio.create_task(slow_work_async("hi"))
