@@ -52,8 +52,8 @@ class Engine:
 
     def url(self, typed: str) -> str:
         """Return a broker's or a backend's URL in the form that the library expects."""
-        if self.private_broker == "file" and (typed.startswith("sqlite:///") or "://" not in typed):
-            return str(Path(typed.removeprefix("sqlite:///")).absolute())
+        if self.private_broker == "file" and (typed.startswith("sqlite://") or "://" not in typed):
+            return str(Path(typed.removeprefix("sqlite:///").removeprefix("sqlite://")).absolute())
         scheme, colon, rest = typed.partition("://")
         scheme = scheme.lower() if colon else scheme
         if scheme in {"amqp", "amqps"}:
