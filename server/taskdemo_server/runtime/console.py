@@ -6,11 +6,13 @@ import logging
 import os
 import shlex
 import shutil
+import socket
 import threading
 from collections import deque
 from typing import Any, Final, TextIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from taskdemo_server.access import is_loopback
 from taskdemo_server.contract.modes import MODE_BY_NAME
 from taskdemo_server.contract.settings import QUEUE, Settings
 from taskdemo_server.contract.text import escape, shortened, without_password
@@ -97,8 +99,12 @@ def banner(settings: Settings, url: str, port: int, *, terminal: bool) -> str:
 
 def worker_command(settings: Settings, url: str) -> str:
     """Return the command that starts a worker for the server at `url`, whose broker is not private."""
-    given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (settings.duration, 1.0)}
-    like = "".join(f" --{name} {_quoted(str(one))}" for name, (one, default) in given.items() if one != default)
+    at = urlsplit(url)
+    if is_loopback(str(at.hostname)) and not is_loopback(settings.host):
+        url = f"http://{socket.gethostname()}:{at.port}"  # the worker may be on another machine
+    duration = str(settings.duration).removesuffix(".0")
+    given = {"queue": (settings.queue, QUEUE), "work": (settings.work, "sleep"), "duration": (duration, "1")}
+    like = "".join(f" --{name} {_quoted(one)}" for name, (one, default) in given.items() if one != default)
     token = f" --token {_quoted(settings.token)}" if settings.token is not None else ""
     broker = _quoted(without_password(str(settings.broker)))
     return f"taskdemo worker --engine {settings.mode} --broker {broker}{like} --server {url}{token}"

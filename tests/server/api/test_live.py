@@ -5,6 +5,8 @@ import hashlib
 import json
 import re
 import shlex
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from taskdemo_cli.reports.terminal.style import Palette
 from taskdemo_server.contract.drawing import LEGEND, STYLE
 from taskdemo_server.contract.modes import MODES
 from taskdemo_server.contract.settings import Settings
-from taskdemo_server.runtime.console import banner
+from taskdemo_server.runtime.console import banner, worker_command
 
 APP = "from fastapi import FastAPI\n\napp = FastAPI()\n\n\n@app.get('/live')\ndef live() -> str:\n    return 'theirs'\n"
 
@@ -103,6 +105,17 @@ def test_a_shell_understands_the_commands_of_the_banner() -> None:
     assert commands["try"][-2:] == ["--token", "a b#c"]
     assert commands["worker"][:6] == ["taskdemo", "worker", "--engine", "procrastinate", "--broker", broker]
     assert commands["worker"][-2:] == ["--token", "a b#c"]
+
+
+def test_a_worker_on_another_machine_reaches_a_server_that_other_machines_reach() -> None:
+    settings = Settings(mode="rq", journal="/journal", broker="redis://broker", duration=2.0)
+    like = "taskdemo worker --engine rq --broker redis://broker --duration 2 --server"
+    at_home = "http://127.0.0.1:8000"
+    assert worker_command(settings, at_home) == f"{like} {at_home}"
+    anywhere = f"{like} http://{socket.gethostname()}:8000"
+    assert worker_command(replace(settings, host="0.0.0.0"), at_home) == anywhere
+    assert worker_command(replace(settings, host="::"), "http://[::1]:8000") == anywhere
+    assert worker_command(replace(settings, host="10.0.0.7"), "http://10.0.0.7:8000") == f"{like} http://10.0.0.7:8000"
 
 
 def test_the_banner_is_in_the_colours_of_the_reports_which_are_read_on_white_and_on_black(
