@@ -433,6 +433,7 @@ def worker(
     from taskdemo_cli.loadgen.request_options import read_url
     from taskdemo_server.contract.child_process import python
 
+    checks.used_by([engine], backend=backend)
     settings = WorkerSettings(
         engine=engine,
         broker=broker,

@@ -11,7 +11,7 @@ from taskdemo_cli.errors import UserError
 from taskdemo_cli.units import read_plain, read_seconds, read_whole
 from taskdemo_server.contract import import_string
 from taskdemo_server.contract.app_location import found_in_folder
-from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, NEEDS
+from taskdemo_server.contract.modes import DEFAULT_MODES, ENGINES, GROUPS, MODE_BY_NAME, NEEDS, WITH_BACKEND
 from taskdemo_server.contract.settings import BUILT_IN_WORKS, LARGEST_POOL
 from taskdemo_server.contract.text import shortened
 
@@ -155,12 +155,12 @@ def not_without(needed: str, typed: Iterable[str], names: Iterable[str]) -> None
 
 
 def used_by(modes: Iterable[str], **given: str | None) -> None:
-    """Raise UserError if a broker or a backend is given, and none of these modes uses one."""
+    """Raise UserError if a broker, a backend or a queue is given, and none of these modes uses one."""
     for name, value in given.items():
-        if value is not None and not set(modes) & set(ENGINES):
-            raise UserError(
-                f"--{name} is for the modes of queue engines: {', '.join(ENGINES)}; choose one, or leave it out"
-            )
+        backed = ("that can keep results apart from tasks", WITH_BACKEND)
+        which, users = backed if name == "backend" else ("of queue engines", ENGINES)
+        if value is not None and not set(modes) & set(users):
+            raise UserError(f"--{name} is for the modes {which}: {', '.join(users)}; choose one, or leave it out")
 
 
 def installed_modes(modes: str | None, **queues: str | None) -> "tuple[list[str], list[Skipped]]":

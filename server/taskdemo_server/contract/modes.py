@@ -27,6 +27,8 @@ class Engine:
     """The broker that a server can start for itself."""
     brokers: str
     """The broker URLs that it accepts, as one would type them."""
+    has_backend: bool = False
+    """Whether its results can be kept elsewhere than its tasks."""
     ready_each: bool = False
     """Whether every process of the worker prints `ready`."""
     once: str = ""
@@ -292,6 +294,7 @@ MODES: Final[tuple[Mode, ...]] = (
             ready=" ready.",
             private_broker="valkey",
             brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT//",
+            has_backend=True,
             schemes=_REDIS,
         ),
     ),
@@ -320,6 +323,7 @@ MODES: Final[tuple[Mode, ...]] = (
             brokers="redis://:PASSWORD@HOST:PORT/0 or amqp://USER:PASSWORD@HOST:PORT",
             # Otherwise each thread prefetches two messages, and one waits while another process is idle.
             variables={"dramatiq_queue_prefetch": "1"},
+            has_backend=True,
             schemes=_REDIS_PY,
         ),
     ),
@@ -346,6 +350,7 @@ MODES: Final[tuple[Mode, ...]] = (
             ready_each=True,
             private_broker="valkey",
             brokers="redis://:PASSWORD@HOST:PORT/0",
+            has_backend=True,
             schemes=_REDIS_PY,
         ),
     ),
@@ -429,6 +434,7 @@ MODES: Final[tuple[Mode, ...]] = (
 MODE_BY_NAME: Final[dict[str, Mode]] = {mode.name: mode for mode in MODES}
 ENGINES: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine is not None)
 """The modes whose work an engine's worker does."""
+WITH_BACKEND: Final[tuple[str, ...]] = tuple(mode.name for mode in MODES if mode.engine and mode.engine.has_backend)
 DEFAULT_MODES: Final[tuple[str, ...]] = (*(mode.name for mode in MODES if mode.engine is None), *ENGINES[:1])
 """The modes that are compared by default: one queue engine stands for all."""
 GROUPS: Final[dict[str, tuple[str, ...]]] = {"queues": ENGINES, "all": tuple(MODE_BY_NAME)}
