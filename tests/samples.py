@@ -385,11 +385,11 @@ def capacity_document() -> CapacityDocument:
         steps = [read_step(run, SETTLE_S, STEP_S, subject) for run in runs]
         more = read_step(open_loop_run(68.4, 8, mode=mode), SETTLE_S, STEP_S, subject)
         confirmed = Confirmation(option="--threads 8", step=more) if mode == "background" else None
-        modes[mode] = judge(subject, steps, confirmed=confirmed)
+        modes[mode] = judge(subject, steps, STEP_S, confirmed=confirmed)
     few = [read_step(open_loop_run(rate, 40), SETTLE_S, STEP_S, Subject()) for rate in (50.0, 100.0)]
-    modes["async"] = judge(Subject(Settings(mode="async", journal=""), WORK_S), few)
+    modes["async"] = judge(Subject(Settings(mode="async", journal=""), WORK_S), few, STEP_S)
     failing = [read_step(open_loop_run(rate, 4, failing=9), SETTLE_S, STEP_S, Subject()) for rate in (4.0, 2.0)]
-    modes["http://127.0.0.1:9/slow?<b>"] = judge(Subject(), failing)
+    modes["http://127.0.0.1:9/slow?<b>"] = judge(Subject(), failing, STEP_S)
     return CapacityDocument(
         modes=modes,
         work="sleep",

@@ -130,7 +130,7 @@ class Searcher:
                 self.subject = replace(self.subject, work_s=self.work_s or 0.0, is_async=is_async)
                 self.wanted.check(self.subject)
             first, most = self.wanted.from_per_s or self.subject.first_rate, self.wanted.to_per_s
-            while (rate := next_rate(steps, first, most, self.subject.resolution)) is not None:
+            while (rate := next_rate(steps, self.wanted.step_s, first, most, self.subject.resolution)) is not None:
                 steps.append(self._step(self.subject, rate))
             confirmed = self._confirm(steps)
         except AskedToStopError:
@@ -146,6 +146,7 @@ class Searcher:
         return judge(
             self.subject,
             steps,
+            self.wanted.step_s,
             confirmed=confirmed,
             is_redirected=self.is_redirected,
             interrupted=self.rig.stopping.asked,

@@ -17,7 +17,7 @@ from taskdemo_cli.analysis.capacity.subject import Subject
 from taskdemo_cli.analysis.capacity.verdict import judge
 from taskdemo_cli.analysis.thresholds import CAPACITY, check_conditions, evaluate, parse
 from taskdemo_cli.documents.blocking import Blocking, Place
-from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation
+from taskdemo_cli.documents.capacity import CapacityDocument, CapacityStep, Confirmation, ModeCapacity
 from taskdemo_cli.documents.run import TaskRow
 from taskdemo_cli.errors import UserError
 from taskdemo_server.contract.settings import Settings
@@ -130,7 +130,7 @@ def test_a_step_that_grows_without_doubt_is_hopeless_and_one_that_only_begins_is
 
 def searched(measure: Callable[[float], CapacityStep], first: float, most: float | None = None) -> list[CapacityStep]:
     steps: list[CapacityStep] = []
-    while (rate := next_rate(steps, first, most)) is not None:
+    while (rate := next_rate(steps, STEP_S, first, most)) is not None:
         steps.append(measure(rate))
     return steps
 
@@ -146,6 +146,16 @@ def test_the_search_closes_in_on_the_limit_wherever_it_begins(limit: float, firs
     assert 0.88 * limit <= low.rate <= 1.03 * limit
     assert high.rate <= 1.1 * low.rate
     assert len(steps) <= 9
+
+
+def test_the_search_goes_down_as_far_as_a_whole_step_can_show_although_one_was_ended_early() -> None:
+    def capacity(work_s: float) -> ModeCapacity:
+        steps = searched(lambda rate: step(rate, 1, work_s=work_s, cut_s=1.6 if rate > 9 else None), 10.0)
+        return judge(Subject(), steps, STEP_S)
+
+    assert capacity(0.25).sustained_per_s == pytest.approx(4.0, rel=0.1)
+    assert capacity(2.0).failed_at_per_s == 2.0
+    assert capacity(2.0).text.endswith("Lower ones need longer steps: --step 12s.")
 
 
 def test_the_rate_doubles_until_it_gives_in_and_no_further_than_was_asked() -> None:
@@ -202,7 +212,7 @@ def test_arithmetic_says_what_the_work_bounds_and_nothing_where_it_bounds_nothin
 
 def of_steps() -> dict[str, str]:
     def judged(mode: str, *steps: CapacityStep, **details: Any) -> str:
-        return judge(subject(mode), steps, **details).text
+        return judge(subject(mode), steps, STEP_S, **details).text
 
     steps = [step(38, 4), step(76, 4), step(41, 4)]
     more = Confirmation(option="--threads 8", step=step(68.4, 8))
@@ -225,8 +235,10 @@ def of_steps() -> dict[str, str]:
         "a limit that may be as arithmetic says": judged("background", step(25, 4), step(52, 4)),
         "quicker work": judged("background", step(76, 4, work_s=0.05), step(84, 4, work_s=0.05)),
         "more than arithmetic says": judged("background", step(76, 8), step(84, 8)),
-        "an own function that cannot be awaited": judge(stuck, [step(9, 1, of=stuck), step(10.5, 1, of=stuck)]).text,
-        "an own function that is awaited": judge(awaited, [step(50, 30, of=awaited)]).text,
+        "an own function that cannot be awaited": judge(
+            stuck, [step(9, 1, of=stuck), step(10.5, 1, of=stuck)], STEP_S
+        ).text,
+        "an own function that is awaited": judge(awaited, [step(50, 30, of=awaited)], STEP_S).text,
     }
 
 
@@ -267,12 +279,12 @@ def test_where_a_step_close_to_the_limit_shows_no_reason_that_of_the_next_one_is
         replace(step(34, 4), **gave_in, why=UNSEEN),
         replace(step(40, 4), **gave_in, why=in_line),
     ]
-    assert f"gave in at 34/s: at 40/s {in_line}." in judge(subject("threadpool"), steps).text
-    assert f"gave in at 34/s: {UNSEEN}." in judge(subject("threadpool"), steps[:2]).text
+    assert f"gave in at 34/s: at 40/s {in_line}." in judge(subject("threadpool"), steps, STEP_S).text
+    assert f"gave in at 34/s: {UNSEEN}." in judge(subject("threadpool"), steps[:2], STEP_S).text
 
 
 def test_a_threshold_speaks_of_what_was_sustained() -> None:
-    found = judge(subject("background"), [step(38, 4), step(41, 4)])
+    found = judge(subject("background"), [step(38, 4), step(41, 4)], STEP_S)
     nothing = replace(found, sustained_per_s=None)
     document = CapacityDocument(modes={"background": found, "process": nothing}, step_s=3.0)
     outcome = evaluate(parse("background.sustained < 300", ["background"], metrics=CAPACITY), document)

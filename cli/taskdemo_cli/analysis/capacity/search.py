@@ -41,9 +41,15 @@ def bracket(steps: Iterable[CapacityStep]) -> tuple[CapacityStep | None, Capacit
 
 
 def next_rate(
-    steps: Sequence[CapacityStep], first: float, most: float | None = None, resolution: float = RESOLUTION
+    steps: Sequence[CapacityStep],
+    step_s: float,
+    first: float,
+    most: float | None = None,
+    resolution: float = RESOLUTION,
 ) -> float | None:
     """Return the rate to try next, in requests per second; None when the search is over.
+
+    `step_s`: how long a whole step is measured.
 
     The rate doubles until a step fails. The limit is near the rate at which tasks ended in that step, so the search
     tries a little below and above it, and bisects what is left. A step that decides nothing is repeated once, and so is
@@ -64,7 +70,8 @@ def next_rate(
     if low is None:
         lower = BELOW * (ended or 0.0)
         lower = lower if high.rate / 64 < lower < high.rate / APART else high.rate / 2
-        return lower if lower * (high.to_s - high.from_s) >= FEWEST else None
+        lower = max(lower, FEWEST / step_s)
+        return lower if lower < high.rate / APART else None
     if ended is not None and low.rate >= RESOLUTION * ended and tries[high.rate] == 1:
         return high.rate
     if high.rate <= resolution * low.rate or _has_lasted(steps):

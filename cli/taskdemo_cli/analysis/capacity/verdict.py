@@ -19,20 +19,21 @@ NEAR: Final = 0.15
 def judge(
     subject: Subject,
     steps: Sequence[CapacityStep],
+    step_s: float,
     *,
     confirmed: Confirmation | None = None,
     is_redirected: bool = False,
     interrupted: bool = False,
     broken: str | None = None,
 ) -> ModeCapacity:
-    """Return the capacity that one or more steps show. `broken`: why the search could not go on."""
+    """Return the capacity that one or more steps of `step_s` show. `broken`: why the search could not go on."""
     low, high = bracket(steps)
     if high is not None and high.why == UNSEEN:  # so close to the limit, the cause hardly shows
         beyond = [one for one in steps if one.rate > high.rate and one.cause == "unknown" and one.why != UNSEEN]
         if beyond:
             above = min(beyond, key=lambda one: one.rate)
             high = replace(high, why=f"at {format_rate(above.rate)} {above.why}")
-    sentences = list(_sentences(subject, low, high, confirmed))
+    sentences = list(_sentences(subject, low, high, step_s, confirmed))
     if is_redirected:
         sentences.insert(0, "The answer is a redirect, which is not followed: what it leads to was not measured.")
     if interrupted:
@@ -51,9 +52,13 @@ def judge(
 
 
 def _sentences(
-    subject: Subject, low: CapacityStep | None, high: CapacityStep | None, confirmed: Confirmation | None
+    subject: Subject,
+    low: CapacityStep | None,
+    high: CapacityStep | None,
+    step_s: float,
+    confirmed: Confirmation | None,
 ) -> Iterable[str]:
-    yield _headline(low, high)
+    yield _headline(low, high, step_s)
     mode, expected = subject.mode, subject.expected_per_s
     if low is not None and expected is not None:
         share = low.rate / expected
@@ -68,13 +73,13 @@ def _sentences(
         yield f"{confirmed.option} did not sustain {format_rate(confirmed.step.rate)}: {confirmed.step.why}."
 
 
-def _headline(low: CapacityStep | None, high: CapacityStep | None) -> str:
+def _headline(low: CapacityStep | None, high: CapacityStep | None, step_s: float) -> str:
     if high is None:
         return f"Sustained {format_rate(low.rate)}, the highest rate tried." if low else "Nothing was measured."
     failed_at = format_rate(high.rate)
     if low is None:
         longer = math.ceil(4 * FEWEST / high.rate)
-        is_short = high.cause in BY_BACKLOG and longer > high.to_s - high.from_s
+        is_short = high.cause in BY_BACKLOG and longer > step_s
         more = f" Lower ones need longer steps: --step {longer}s." if is_short else ""
         return f"Gave in at {failed_at}, the lowest rate tried: {high.why}.{more}"
     if high.cause == "client":
