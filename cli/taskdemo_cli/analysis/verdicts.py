@@ -131,12 +131,16 @@ def _answered(mode: ModeSummary) -> str:
     return f"answered in {slowest if mode.answered == 1 else f'{median} (median; slowest {slowest})'}"
 
 
+def _explains(mode: ModeSummary, count: str) -> bool:
+    """Return whether work explains the wait of this count of callers."""
+    return bool(mode.tasks[count]) and (mode.work or 0.0) >= TELLING_S
+
+
 def _who_waited(mode: ModeSummary) -> Iterator[str]:
     after = mode.tasks["waited_for_work"]  # callers who waited for their own work; the others did not
     before = mode.tasks["answered_before_end"] + mode.tasks["answered_after_end"] - after
-    explains = (mode.work or 0.0) >= TELLING_S
     # The endpoint's own sentences say what an application does after its answer.
-    if after and explains and not mode.is_app:
+    if _explains(mode, "waited_for_work") and not mode.is_app:
         yield _own_work(mode)
         return
     if not before or mode.is_app:
@@ -144,7 +148,7 @@ def _who_waited(mode: ModeSummary) -> Iterator[str]:
         return
     held, which = mode.tasks["held_up"], "the task" if mode.tasks["accepted"] == 1 else "the last task"
     others = f": {held:,} of {before:,} callers had to wait for the work of others"
-    yield _answered(mode) + (others if held and explains else "")
+    yield _answered(mode) + (others if _explains(mode, "held_up") else "")
     if mode.last_ended is not None:
         yield f"{which} ended {format_seconds(mode.last_ended)} after the start"
 
@@ -153,10 +157,14 @@ def _own_work(mode: ModeSummary) -> str:
     median, slowest = format_seconds(mode.median or 0.0), format_seconds(mode.slowest or 0.0)
     work = format_seconds(mode.work or 0.0)
     if mode.answered == 1:
-        return f"{'the' if mode.requests == 1 else 'one'} caller waited {slowest}, for {work} of work"
+        return f"{_the_one(mode)} caller waited {slowest}, for {work} of work"
     if _is_queue(mode):
         return f"callers waited in line: {median} (median; the last {slowest}), each for {work} of work"
     return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
+
+
+def _the_one(mode: ModeSummary) -> str:
+    return "the" if mode.requests == 1 else "one"
 
 
 def _is_queue(mode: ModeSummary) -> bool:
@@ -228,9 +236,10 @@ def _short(mode: ModeSummary) -> str:
 
 def _short_clauses(mode: ModeSummary) -> Iterator[str]:
     if mode.answered:
-        if mode.tasks["waited_for_work"]:
-            yield "callers waited in line" if _is_queue(mode) else "each caller waited for its own work"
-        elif mode.tasks["held_up"]:
+        if _explains(mode, "waited_for_work"):
+            each = f"{_the_one(mode)} caller waited for its work" if mode.answered == 1 else ""
+            yield each or ("callers waited in line" if _is_queue(mode) else "each caller waited for its own work")
+        elif _explains(mode, "held_up"):
             yield "callers waited for the work of others"
         elif not mode.tasks["answered_before_end"]:
             yield _answered(mode)

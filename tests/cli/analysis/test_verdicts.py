@@ -248,6 +248,9 @@ def of_comparisons() -> dict[str, str]:
             ended(mode, 2, "failed", "KeyError: \x1b" + "x" * 900) for mode in ("background", "process")
         ],
         "some failed": [samples.failed_run()],
+        "work that takes next to nothing explains no waiting": [
+            run_of("threadpool", [(0.002, 0.0025)] * 3, [0.003] * 3),
+        ],
         "answered first, but once": [run_of("celery", [(0.002, 1.0)] * 3, [0.004, 0.005, 1.2])],
     }
     return {
