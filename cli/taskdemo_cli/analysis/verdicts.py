@@ -160,7 +160,13 @@ def _own_work(mode: ModeSummary) -> str:
         return f"{_the_one(mode)} caller waited {slowest}, for {work} of work"
     if _is_queue(mode):
         return f"callers waited in line: {median} (median; the last {slowest}), each for {work} of work"
-    return f"each caller waited for its own work of {work} and for little else: {_answered(mode)}"
+    else_ = "" if _is_shared(mode) else " and for little else"
+    return f"each caller waited for its own work of {work}{else_}: {_answered(mode)}"
+
+
+def _is_shared(mode: ModeSummary) -> bool:
+    """Return whether tasks that computed at the same time in threads made one another take longer."""
+    return mode.fills_interpreter and mode.tasks["max_parallel"] > 1
 
 
 def _the_one(mode: ModeSummary) -> str:
@@ -201,9 +207,9 @@ def _times(factor: float) -> str:
 def _at_once(mode: ModeSummary) -> Iterator[str]:
     most, tasks, asked = mode.tasks["max_parallel"], mode.tasks_in_a_run, mode.runs[0].duration_s
     if asked and mode.work and mode.work > STRETCHED * asked:
-        because = f", because it {SHARED}" if mode.fills_interpreter and most > 1 else ""
+        because = f", because it {SHARED}" if _is_shared(mode) else ""
         yield f"work of {format_seconds(asked)} took {format_seconds(mode.work)}{because}"
-    elif mode.fills_interpreter and (mode.waited or 0.0) >= HELD_UP_S:
+    elif _is_shared(mode) or (mode.fills_interpreter and (mode.waited or 0.0) >= HELD_UP_S):
         yield f"the work {SHARED}"
     if tasks < 2 or most < 1 or mode.is_app:
         return

@@ -39,13 +39,19 @@ def run_of(
 
 
 def placed(
-    mode: str, wheres: Sequence[str], work: str, spans: Spans, held: float = 0.0, cpu_s: float = 0.0
+    mode: str,
+    wheres: Sequence[str],
+    work: str,
+    spans: Spans,
+    held: float = 0.0,
+    cpu_s: float = 0.0,
+    answered: float = 0.004,
 ) -> RunDocument:
-    """A run whose tasks worked in these places, and whose callers were answered at once."""
+    """A run whose tasks worked in these places, and whose callers were answered at one moment."""
     events = []
     for n, ((start, end), where) in enumerate(zip(spans, wheres, strict=True), 1):
         events += events_of(f"t{n}", 0.001, start, end, mode=mode, where=where, cpu_s=cpu_s)
-    made = [sample(n, 0.004, task=f"t{n}") for n in range(1, len(spans) + 1)]
+    made = [sample(n, answered, task=f"t{n}") for n in range(1, len(spans) + 1)]
     recorded = recorder(made, events, pings(2.0, [(0.2, 0.2 + held)] if held else []))
     asked = 1.0 if work in BUILT_IN_WORKS else None
     return recorded.finish(facts(mode, len(spans), work=work, duration_s=asked))
@@ -142,6 +148,9 @@ def of_places() -> dict[str, str]:
         ),
         "threads that share an interpreter": placed("background", threads, "cpu", at_once, 0.3, 1.0),
         "one's own work that computes in threads": placed("background", threads, "shop:report", at_once, 0.3, 1.0),
+        "one's own work that computes in threads, and leaves the server time": placed(
+            "threadpool", threads, "shop:report", at_once, 0.0, 1.0, answered=2.51
+        ),
         "one's own work that does not compute": placed("background", threads, "shop:report", two, 0.3),
         "two that computed all the time at the same time": placed("background", threads, "shop:report", two, 0.3, 0.95),
         "fewer processes than tasks that wait": waits,
