@@ -64,7 +64,7 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
-    choice = _Choice(good, _function(runs[0]))
+    choice = _Choice(good, _function(runs[0]), [mode for mode in measured if mode in MODE_BY_NAME and mode not in good])
     rounds = grouped((run.round, run) for run in runs if run.mode in good)
     complete = [those for those in rounds.values() if {run.mode for run in those} == set(good)]
     by_round = [_Choice(_good(those), choice.function) for those in complete]
@@ -72,7 +72,7 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     def recommended(needs: Sequence[str], *, brief: bool) -> Recommendation:
         chosen = choice.made(needs)
         if chosen is None:
-            return Recommendation(need=", ".join(needs), mode=None, why=" ".join(choice.obstacles(needs)))
+            return Recommendation(need=", ".join(needs), mode=None, why=" ".join(filter(None, choice.obstacles(needs))))
         doubts = _doubts(chosen, [one.made(needs) for one in by_round])
         return Recommendation(
             need=", ".join(needs),
@@ -84,23 +84,28 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
         )
 
     if choice.made() is None and not needs:
-        return Advice([], None)
+        trouble = choice.trouble()
+        return Advice([], Recommendation(need="", mode=None, why=trouble) if trouble else None)
     return Advice([recommended([need], brief=True) for need in NEEDS], recommended(needs, brief=False))
 
 
 def _mostly_fails(measured: Mapping[str, ModeSummary]) -> str:
-    """Return why nothing is recommended if the work mostly fails; else an empty string."""
-    accepted = sum(one.tasks["accepted"] for one in measured.values())
-    failed = sum(one.tasks["failed"] for one in measured.values())
-    if not failed or failed <= TOO_MANY * accepted:
+    """Return why nothing is recommended if the work mostly fails or is lost; else an empty string."""
+    accepted, failed, lost = (
+        sum(one.tasks[name] for one in measured.values()) for name in ("accepted", "failed", "lost")
+    )
+    if failed + lost <= TOO_MANY * accepted:
         return ""
     error = next((one.error for one in measured.values() if one.error), None)
-    return f"{_failed_words(failed, accepted, error)}: failing work cannot show where it should run."
+    loss = next((one.loss for one in measured.values() if one.loss), None)
+    words = [_ended_words(failed, accepted, "failed", error)] if failed else []
+    words += [_ended_words(lost, accepted, "were lost", loss)] if lost else []
+    return f"{' and '.join(words)}: such work cannot show where it should run."
 
 
-def _failed_words(failed: int, accepted: int, error: str | None) -> str:
-    because = f" ({error})" if error else ""
-    return f"{failed:,} of {format_count(accepted, 'task')} failed{because}"
+def _ended_words(count: int, accepted: int, how: str, why: str | None) -> str:
+    because = f" ({why})" if why else ""
+    return f"{count:,} of {format_count(accepted, 'task')} {how}{because}"
 
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
@@ -131,9 +136,11 @@ def _function(run: RunDocument) -> Function:
 class _Choice:
     """The modes that did their job, and which of them to prefer."""
 
-    def __init__(self, good: Mapping[str, ModeSummary], function: Function) -> None:
+    def __init__(self, good: Mapping[str, ModeSummary], function: Function, left_out: Sequence[str] = ()) -> None:
         self._good = good
         self.function = function
+        self._left_out = left_out
+        """The modes that were run and did not do their job."""
         self._longest_wait = {
             mode: max(one.waited or 0.0, (one.work or 0.0) if self._holds_the_loop(mode) else 0.0)
             for mode, one in good.items()
@@ -202,7 +209,7 @@ class _Choice:
     def _failed(self, chosen: str) -> Iterator[str]:
         summary = self._good[chosen]
         if failed := summary.tasks["failed"]:
-            words = _failed_words(failed, summary.tasks["accepted"], summary.error)
+            words = _ended_words(failed, summary.tasks["accepted"], "failed", summary.error)
             yield f"{words}; the times are those of the others."
 
     def reasons(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
@@ -272,18 +279,23 @@ class _Choice:
         for lack, modes in lacking.items():
             yield f"{_do('give', modes)} up {lack}."
 
+    def trouble(self) -> str:
+        """Return which modes did not do their job; empty if all did."""
+        return f"In {format_list(self._left_out)}, requests failed or tasks did not finish." if self._left_out else ""
+
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run meets all needs, and which other modes do."""
+        yield self.trouble()
         known = [mode for mode in ADVISED if not any(map(MODE_BY_NAME[mode].lacks, needs))]
         certain = APART if "quiet" in needs else ADVISED  # whether others are quiet, only a measurement tells
-        others = [mode for mode in known if mode in certain and mode not in self._good]
+        others = [mode for mode in known if mode in certain and mode not in {*self._good, *self._left_out}]
         if met := [mode for mode in self._good if not self._lacking(mode, needs)]:  # `blocking`, never recommended
             holds = "holds" if any(map(self._held_up, met)) else "can hold"
             only = f"Of the modes that were run, only {format_list(met)}"
             yield f"{only} meets this, but it {holds} up every other request."
-        elif known:
-            yield "None of the modes that were run meets this."
-        else:
+        elif known and self._good:
+            yield f"None of the {'others' if self._left_out else 'modes'} that were run meets this."
+        elif not known:
             yield "No mode meets all of these needs: leave one out."
         yield from self._given_up(needs)
         if others:

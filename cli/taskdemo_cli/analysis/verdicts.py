@@ -92,9 +92,16 @@ def _failure(mode: ModeSummary) -> str:
             whole = " in full" if mode.going_on else ""
             return f"None of {format_count(mode.requests, 'request')} was answered{whole} ({_errors(mode)})."
         return _sentence(f"{format_all(mode.requests, 'request')} failed ({_errors(mode)}){error}")
-    if mode.tasks["failed"] and mode.tasks["failed"] == mode.tasks["accepted"] and not mode.is_app:
-        return _sentence(f"{format_all(mode.tasks['failed'], 'task')} failed{error}")
+    tasks = mode.tasks["accepted"]
+    if tasks == mode.tasks["failed"] and tasks and not mode.is_app:
+        return _sentence(f"{format_all(tasks, 'task')} failed{error}")
+    if tasks == mode.tasks["lost"] and tasks and not mode.is_app:
+        return _sentence(f"{format_all(tasks, 'task')} {_was(tasks)}lost{f': {mode.loss}' if mode.loss else ''}")
     return ""
+
+
+def _was(count: int) -> str:
+    return "was " if count == 1 else "were "
 
 
 def _stopped(run: RunDocument) -> str:
@@ -274,11 +281,10 @@ def _troubles(mode: ModeSummary, *, brief: bool = False) -> Iterator[str]:
         "unfinished": "unfinished",
     }
     ends = [(mode.tasks[name], how) for name, how in words.items() if mode.tasks[name]]
-    if ends and tasks > 1:
-        yield f"of {format_count(tasks, 'task')}, {', '.join(f'{count:,} {how}' for count, how in ends)}"
+    if ends and ends[0][0] == tasks:
+        yield f"{format_all(tasks, 'task')} {'' if mode.tasks['failed'] else _was(tasks)}{ends[0][1]}"
     elif ends:
-        _, how = ends[0]
-        yield f"the task {'' if mode.tasks['failed'] else 'was '}{how}"
+        yield f"of {format_count(tasks, 'task')}, {', '.join(f'{count:,} {how}' for count, how in ends)}"
     if mode.tasks["begun"] > tasks:
         yield f"the work of {format_count(tasks, 'task')} was begun {mode.tasks['begun']:,} times"
 

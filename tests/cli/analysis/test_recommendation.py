@@ -78,6 +78,12 @@ def failing(mode: str, failed: int) -> RunDocument:
     return samples.recorder(answers, events, samples.pings(2.0)).finish(samples.facts(mode, 6))
 
 
+def one_lost(mode: str) -> RunDocument:
+    run = a_run(mode)
+    tasks = replace(run.summary.tasks, finished=4, lost=1)
+    return replace(run, summary=replace(run.summary, tasks=tasks))
+
+
 def of_own_function(mode: str, **given: Any) -> RunDocument:
     """A run of a function of one's own that cannot await."""
     own = OwnFunction(is_async=False, takes_message=True)
@@ -185,6 +191,8 @@ def work() -> dict[str, str]:
         "it sometimes fails": told(failing("background", 2), failing("process", 2)),
         "it mostly fails": told(failing("threadpool", 5), failing("background", 5)),
         "it failed in every mode": told(*(a_run(mode, state="failed") for mode in ("background", "celery"))),
+        "it was lost in every mode": told(*(a_run(mode, state="lost") for mode in ("background", "process"))),
+        "some of it was lost or failed in every mode": told(failing("background", 3), a_run("process", state="lost")),
         "only blocking was run": told(a_run("blocking", waits=True, held=True)),
         "the run was cut short": told(samples.interrupted_run()),
         "the server is a stranger": told(samples.rate_run()),
@@ -220,6 +228,13 @@ def needs() -> dict[str, str]:
         "two needs": told(*every_mode(), needs=["track", "no-service"]),
         "two needs that no mode has": told(*every_mode(), needs=["result", "retry"]),
         "needs that no mode has, and quiet": told(*every_mode(), needs=["result", "retry", "quiet"]),
+        "a need that one mode has, whose tasks were lost": told(
+            *(a_run(mode) for mode in ("blocking", "background", "process")),
+            a_run("celery", state="lost"),
+            needs=["retry"],
+        ),
+        "a need that only a mode has whose tasks were lost, partly": told(one_lost("celery"), needs=["retry"]),
+        "a mode with a lost task": told(one_lost("background")),
         "a need that no mode has that was run": told(a_run("background"), a_run("process"), needs=["retry"]),
     }
 

@@ -256,6 +256,8 @@ def of_comparisons() -> dict[str, str]:
         "every task failed, of the same error": [
             ended(mode, 2, "failed", "KeyError: \x1b" + "x" * 900) for mode in ("background", "process")
         ],
+        "every task was lost": [ended(mode, 2, "lost", "Its process died.") for mode in ("background", "process")],
+        "every task was cancelled": [ended("celery", 2, "cancelled", "")],
         "some failed": [samples.failed_run()],
         "work that takes next to nothing explains no waiting": [
             run_of("threadpool", [(0.002, 0.0025)] * 3, [0.003] * 3),
