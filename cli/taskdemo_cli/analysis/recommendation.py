@@ -22,9 +22,9 @@ from taskdemo_cli.units import format_all, format_count, format_list, format_sec
 from taskdemo_server.contract.modes import MODE_BY_NAME, MODES, NEEDS
 
 QUICK_S: Final = 0.05
-"""A caller can wait for work that takes less."""
+"""A caller can wait for work that takes less; a shorter difference between modes means nothing."""
 SLOWER: Final = 1.5
-"""A mode whose last task ended later than this many times the soonest mode's is passed over."""
+"""A mode whose last task ended later than this many times the soonest mode's, and QUICK_S later, is passed over."""
 NOISE: Final = 2.0
 """A bystander's wait may be the machine's doing up to this many times the shortest one, but not beyond this many times
 the limit: if bystanders waited longer in every mode, none is quiet."""
@@ -165,9 +165,10 @@ class _Choice:
         """Return the best of the modes that meet all needs; None if there is none."""
         candidates = [mode for mode in self._good if not self._lacking(mode, needs)]
         waiting = [mode for mode in WAITING if mode in candidates]
-        later = sorted((mode for mode in AFTERWARDS if mode in candidates), key=self._shares_interpreter)
-        if self._is_quick:
+        later = [mode for mode in AFTERWARDS if mode in candidates]
+        if self._is_quick:  # then it takes the interpreter from nobody for long
             return self._first(waiting) or self._first(later) or self._least(waiting + later)
+        later.sort(key=self._shares_interpreter)
         return self._first(later) or self._first(waiting) or self._least(later or waiting)
 
     def _lacking(self, mode: str, needs: Sequence[str]) -> str | None:
@@ -189,7 +190,8 @@ class _Choice:
 
     def _is_late(self, mode: str, soonest: float) -> bool:
         """Return whether its last task ended late, and not for lack of processes, whose number --processes sets."""
-        return self._ended[mode] > SLOWER * soonest and not self._good[mode].is_bounded
+        late = self._ended[mode] > max(SLOWER * soonest, soonest + QUICK_S)
+        return late and not self._good[mode].is_bounded
 
     def _least(self, candidates: Sequence[str]) -> str | None:
         return min(candidates, key=self._longest_wait.__getitem__, default=None)

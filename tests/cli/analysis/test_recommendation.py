@@ -183,6 +183,10 @@ def work() -> dict[str, str]:
         "threads wait for a processor, too": told(busy),
         "threads that sleep wait for a processor": told(sleeps),
         "it is quick": told(quick, a_run("background", 0.01), a_run("celery", 0.01)),
+        "it is quick and computes, and no caller waits for it": told(
+            a_run("blocking", 0.0004, at_once=1, waits=True),
+            *(computing(a_run(mode, 0.0004, at_once=at_once)) for mode, at_once in (("background", 1), ("process", 2))),
+        ),
         "it is quick, and many that wait hold up others": told(
             a_run("async", 0.02, waits=True, held=True, **many), a_run("process", 0.02, **many)
         ),
