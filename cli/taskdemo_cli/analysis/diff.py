@@ -4,7 +4,7 @@ Noise is how much rounds differ, if both results have two rounds or more. With o
 requests inside a run differ says nothing about how much two runs of the same thing do.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from statistics import fmean
 from typing import Final, TypeAlias
 
@@ -30,7 +30,7 @@ def compare_saved(old: RunDocument | ComparisonDocument, new: RunDocument | Comp
         pairs, alone = [(f"{one} -> {other}", olds[one], news[other])], []
     return ChangesDocument(
         changes=[change for pair in pairs for change in _changes(pair)],
-        remarks=[*_obstacles(pairs), *alone],
+        remarks=[*_obstacles(pairs), *alone, *_others(pairs, _circumstances)],
     )
 
 
@@ -50,7 +50,7 @@ def _obstacles(pairs: Sequence[Pair]) -> list[str]:
         for which, runs in zip(("old", "new"), sides, strict=True)
         if (flaw := _flaw(runs))
     ]
-    return [*not_whole, *_other_settings(pairs)]
+    return [*not_whole, *_others(pairs, _settings)]
 
 
 def _flaw(runs: Sequence[RunDocument]) -> str:
@@ -68,13 +68,14 @@ def _flaw(runs: Sequence[RunDocument]) -> str:
     return format_list(flaws) if flaws else ""
 
 
-def _other_settings(pairs: Sequence[Pair]) -> list[str]:
-    """Return which settings differ; a difference that all modes share is listed once."""
+def _others(pairs: Sequence[Pair], read: Callable[[RunDocument], dict[str, str]]) -> list[str]:
+    """Return which of what is read of a run differs; a difference that all modes share is listed once."""
+    found = [(mode, read(old), read(new)) for mode, (old, *_), (new, *_) in pairs]
     said = grouped(
-        (f"{name} was {before} and is {after}", mode)
-        for mode, (old, *_), (new, *_) in pairs
-        for (name, before), after in zip(_settings(old).items(), _settings(new).values(), strict=True)
-        if before != after
+        (f"{name} was {before[name]} and is {after[name]}", mode)
+        for mode, before, after in found
+        for name in before
+        if name in after and before[name] != after[name]
     )
     return [text if len(modes) == len(pairs) else f"{', '.join(modes)}: {text}" for text, modes in said.items()]
 
@@ -86,6 +87,15 @@ def _settings(run: RunDocument) -> dict[str, str]:
     return {"work": work} | {
         name: "not given" if value is None else shortened(_written(value), 60) for name, value in settings.items()
     }
+
+
+def _circumstances(run: RunDocument) -> dict[str, str]:
+    """Return what else may explain a difference, or be what is compared: machine, versions, threads, processes."""
+    packages = run.environment.get("packages")
+    found = {"taskdemo": run.taskdemo} | run.environment | (packages if isinstance(packages, dict) else {})
+    found["the number of threads or processes"] = run.slots or None
+    shown = {name: shortened(str(value), 60) for name, value in found.items() if value is not None}
+    return {name: text for name, text in shown.items() if name != "packages"}
 
 
 def _written(setting: str | float) -> str:

@@ -43,6 +43,18 @@ def test_a_round_during_which_the_user_stopped_has_no_part_in_what_changed() -> 
     assert compare_saved(old, replace(new, runs=[*new.runs, stopped])) == compare_saved(old, new)
 
 
+def test_another_machine_or_version_or_number_of_threads_is_named_and_may_be_what_is_compared() -> None:
+    old, new = rounds(0.5, slots=40), rounds(0.1, slots=8)
+    packages = [{"environment": {**samples.ENVIRONMENT, "packages": {"fastapi": one}}} for one in ("0.1", "0.2")]
+    old, new = (
+        replace(one, runs=[replace(run, **more) for run in one.runs])
+        for one, more in zip((old, new), packages, strict=True)
+    )
+    changes = compare_saved(old, new)
+    assert changes.remarks == ["fastapi was 0.1 and is 0.2", "the number of threads or processes was 40 and is 8"]
+    assert "better" in {change.outcome for change in changes.changes}
+
+
 def hard_to_compare() -> dict[str, tuple[RunDocument | ComparisonDocument, RunDocument | ComparisonDocument]]:
     three, slow = samples.comparison_document(), rounds(0.5)
     own = replace(three, runs=[replace(run, work="reports:\x1bbuild", duration_s=None) for run in three.runs])

@@ -9,7 +9,7 @@ from rich.text import Text
 from taskdemo_cli.analysis.rounds import NAMES, figure_words
 from taskdemo_cli.documents.changes import Change, ChangeOutcome, ChangesDocument
 from taskdemo_cli.reports.terminal.style import Palette, cell, paragraph, row
-from taskdemo_cli.units import format_share
+from taskdemo_cli.units import format_share, told_apart
 
 LABEL: Final = 15
 ROOMY: Final = 66
@@ -62,4 +62,5 @@ def _percentage(change: Change) -> str:
     if not change.old:
         return ""
     share = (change.new - change.old) / abs(change.old)
-    return f"{'-' if share < 0 else '+'}{format_share(abs(share))}"
+    shown = told_apart([abs(share), 1.0], format_share)[0] if change.new else format_share(1.0)  # no "-100 %" of a rest
+    return f"{'-' if share < 0 else '+'}{shown}"
