@@ -237,6 +237,8 @@ def _split(name: str, modes: Sequence[str], metrics: Metrics, said: str) -> tupl
         names = ", ".join(difflib.get_close_matches(first, modes, len(modes), 0.0) or modes)
         raise UserError(f"{said}: there is no mode '{shortened(first, 40)}' in this run; there are {names}")
     guess = f"did you mean {nearest}?" if (nearest := _nearest(name, metrics)) else _example(metrics)
+    if name in CAPACITY:
+        guess = "it is what capacity finds, and its --fail-if can ask for it"
     more = ALL_METRICS if metrics is METRICS else (f"rates:      {', '.join(metrics)}",)
     raise UserError(f"{said}: there is no metric '{shortened(name, 40)}'; {guess}", more=more)
 

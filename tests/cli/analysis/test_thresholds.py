@@ -54,6 +54,7 @@ def test_an_expression_is_read(text: str, mode: str | None, metric: str, sign: s
         ("response > 200ms", "did you mean response.p95?"),
         ("p95 > 200", "did you mean response.p95?"),
         ("max > 1s", "did you mean response.max?"),
+        ("sustained > 3", "there is no metric 'sustained'; it is what capacity finds"),
         ("zzz > 1", "write it like 'response.p95 > 200ms'"),
         ("bakground.response.p95 > 200ms", "there is no mode 'bakground' in this run; there are background"),
         ("__import__('os').system('x') > 1", "there is no metric"),
