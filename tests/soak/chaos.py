@@ -224,7 +224,8 @@ def _figures(case: Case, run: Any, code: int) -> dict[str, tuple[Any, Any]]:
     good = [rows[n] for n, kind in kinds.items() if kind in WHOLE]
     refused = sum(kind == "503" for kind in kinds.values())
     failed = len(rows) - len(good)
-    statuses = [STATUSES.get(kind, 200) for kind in kinds.values()] + [rows[n]["status"] for n in case.late]
+    statuses = [STATUSES.get(kind, 200) for kind in kinds.values() if kind in ANSWERS]
+    statuses += [rows[n]["status"] for n in case.late if rows[n]["response_s"] is not None]
     summary, requests = run["summary"], run["summary"]["requests"]
     figures = {
         "ok": (requests["ok"], len(good)),

@@ -21,7 +21,7 @@ class RequestCounts(Struct, frozen=True, kw_only=True):
     reasons: dict[str, dict[str, int]] | UnsetType = UNSET
     """How often each cause was seen, by kind of error: `{"ConnectError": {"Connection refused": 3}}`."""
     statuses: dict[str, int] = {}
-    """How often each status was answered, error statuses included."""
+    """How often each status was answered, error statuses included, in answers that did not break off."""
     bytes: int = 0
     """The total size of all response bodies."""
 

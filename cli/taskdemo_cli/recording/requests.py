@@ -79,10 +79,13 @@ class Requests:
         """Yield the places of the reported requests, in order of their numbers."""
         return filter(self.is_reported, range(len(self.planned)))
 
+    def is_answered(self, at: int) -> bool:
+        """Return whether the response to the request at this place is complete, whatever its status."""
+        return self.status[at] is not None and self.error[at] is None
+
     def response(self, at: int) -> float:
         """Return the response time in microseconds; NaN without a complete response."""
-        whole = self.status[at] is not None and self.error[at] is None
-        return self.done[at] - self.begun(at) if whole else NEVER
+        return self.done[at] - self.begun(at) if self.is_answered(at) else NEVER
 
     def begun(self, at: int) -> float:
         """Return when the response time begins to count."""

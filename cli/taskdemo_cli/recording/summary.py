@@ -81,7 +81,7 @@ def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate:
     requests, tasks = record.requests, record.tasks
     planned, sent, first_byte, ended = requests.planned, requests.sent, requests.first_byte, requests.done
     errors = Counter(error for at in record.of_requests if (error := requests.trouble(at)) is not None)
-    statuses = Counter(str(status) for at in record.of_requests if (status := requests.status[at]) is not None)
+    statuses = Counter(str(requests.status[at]) for at in record.of_requests if requests.is_answered(at))
     well = [at for at in record.of_requests if requests.trouble(at) is None]
     failed = (at for at in record.of_requests if requests.trouble(at) is not None) if errors else ()
     responses = sorted(_measured(map(requests.response, well)))

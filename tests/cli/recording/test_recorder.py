@@ -77,7 +77,7 @@ def figures_follow_from_the_rows(run: Any) -> None:
         "ok": len(requests) - errors.total(),
         "failed": errors.total(),
         "errors": dict(errors),
-        "statuses": dict(Counter(str(row["status"]) for row in requests if row["status"] is not None)),
+        "statuses": dict(Counter(str(row["status"]) for row in requests if row["response_s"] is not None)),
         "bytes": run["summary"]["requests"]["bytes"],
     }
     states = Counter(task["state"] for task in tasks)
