@@ -13,7 +13,7 @@ from taskdemo_cli.analysis.error_words import ERROR_WORDS, errors_in_words
 from taskdemo_cli.analysis.rounds import by_mode, over_rounds, whole
 from taskdemo_cli.documents.run import RequestRow, RunDocument, Summary
 from taskdemo_cli.loadgen.protocol import TOO_LATE
-from taskdemo_cli.recording.summary import BUSY_SHARE, waits_of
+from taskdemo_cli.recording.summary import BUSY_SHARE, stood_still, waits_of
 from taskdemo_cli.units import format_share
 from taskdemo_server.contract import drawing
 from taskdemo_server.contract.events import TaskState
@@ -113,7 +113,10 @@ class ModeSummary:
         self.clients_share = overhead / self.median if is_doubted and overhead and self.median else 0.0
         """The client's own share of the median response, if that is in doubt; else 0."""
         self.is_client_busy = any((s.client.cpu_share or 0.0) >= BUSY_SHARE for s in summaries)
-        self.is_clients = self.clients_share >= MOSTLY or self.is_client_busy
+        lag = over_rounds(self.runs, "client.loop_lag_p99_s")
+        self.stood_still = lag if stood_still(lag, self.median) else None
+        """For how long the client stood still, or longer; None if it did not."""
+        self.is_clients = self.clients_share >= MOSTLY or self.is_client_busy or self.stood_still is not None
         """Whether response times say more about the client than about the server."""
 
     @property

@@ -131,6 +131,9 @@ def _clients_part(mode: ModeSummary) -> Iterator[str]:
         yield f"{own}, {much} the median response{whose}"
     elif mode.is_client_busy:
         yield "the client was busy all the time, so it set the pace rather than the server"
+    elif mode.stood_still is not None:
+        stood = format_seconds(mode.stood_still)
+        yield f"the client itself stood still for {stood} or longer: the slowest answers say nothing about the server"
 
 
 def _answered(mode: ModeSummary) -> str:

@@ -21,6 +21,7 @@ from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.requests import NEVER, Requests, micro, seconds
 from taskdemo_cli.recording.tasks import Tasks
 from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
+from taskdemo_server.contract.drawing import HELD_UP_S
 from taskdemo_server.contract.events import ENDED
 
 TRUSTED_SHARE: Final = 0.10
@@ -35,24 +36,32 @@ LATE_SHARE: Final = 4
 """A response is late if it took 1/4 of the median work time or more."""
 
 
-def trusted(overhead_s: float | None, median_s: float | None, cpu_share: float | None = None) -> bool | None:
+def trusted(
+    overhead_s: float | None, median_s: float | None, cpu_share: float | None = None, loop_lag_s: float | None = None
+) -> bool | None:
     """Return whether the client's own share of the figures is small enough; None if that is not known.
 
-    It is too large if it exceeds TRUSTED_SHARE of the median response time or if the load process used up its core.
+    It is too large if it exceeds TRUSTED_SHARE of the median response time or if the load process used up its core or
+    stood still.
     """
-    if cpu_share is not None and cpu_share >= BUSY_SHARE:
+    if (cpu_share is not None and cpu_share >= BUSY_SHARE) or stood_still(loop_lag_s, median_s):
         return False
     if overhead_s is None or median_s is None:
         return None
     return overhead_s <= TRUSTED_SHARE * median_s
 
 
+def stood_still(loop_lag_s: float | None, median_s: float | None) -> bool:
+    """Return whether the load process stood still, as one that was stopped, for longer than most answers took."""
+    return loop_lag_s is not None and median_s is not None and loop_lag_s >= max(HELD_UP_S, median_s)
+
+
 def doubted(run: RunDocument, overhead_s: float | None) -> RunDocument:
     """Return the run with the client's own share of a response, in seconds, and whether its figures can be trusted."""
     response, client = run.summary.response_s, run.summary.client
-    client = replace(
-        client, overhead_s=overhead_s, trusted=trusted(overhead_s, response.p50 if response else None, client.cpu_share)
-    )
+    median_s = response.p50 if response else None
+    is_trusted = trusted(overhead_s, median_s, client.cpu_share, client.loop_lag_p99_s)
+    client = replace(client, overhead_s=overhead_s, trusted=is_trusted)
     return replace(run, summary=replace(run.summary, client=client))
 
 
@@ -117,7 +126,7 @@ def summarise(record: Record, bystander: Sequence[RequestRow], done: Done, rate:
         client=Client(
             cpu_share=done.cpu_share,
             loop_lag_p99_s=done.loop_lag_p99,
-            trusted=trusted(None, None, done.cpu_share),
+            trusted=trusted(None, response_s.p50 if response_s else None, done.cpu_share, done.loop_lag_p99),
         ),
     )
 

@@ -74,6 +74,11 @@ def interrupted(run: RunDocument) -> RunDocument:
     return replace(run, interrupted=True)
 
 
+def stopped(run: RunDocument) -> RunDocument:
+    client = replace(run.summary.client, loop_lag_p99_s=2.96)
+    return replace(run, summary=replace(run.summary, client=client))
+
+
 def refused(*why: str | None) -> RunDocument:
     samples = [sample(n, 6.0, status=None, error="ConnectError", reason=one) for n, one in enumerate(why, 1)]
     return recorder(samples).finish(header())
@@ -121,6 +126,7 @@ def of_answers() -> dict[str, str]:
         "work that took longer than it was asked to": run_of("threadpool", [(0.002, 2.502)] * 3, [2.51] * 3),
         "the client's own time is most of it": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.003),
         "the client takes longer than the server": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.03),
+        "the client stood still": stopped(run_of("background", [(0.004, 1.0)] * 3, [0.0041, 0.0041, 2.96])),
         "the client's own time is a small part": run_of("background", [(0.004, 1.0)], [0.0041], overhead=0.0007),
         "no tasks, because the server is a stranger": samples.rate_run(),
         "a wait just below the limit": run_of("background", [(0.004, 1.0)], [0.004], held=[(0.1, 0.18)]),
