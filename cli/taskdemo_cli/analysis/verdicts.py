@@ -16,7 +16,7 @@ from taskdemo_cli.units import format_all, format_count, format_seconds, format_
 from taskdemo_server.contract.text import shortened
 
 QUEUED: Final = 1.5
-"""Callers queued if the slowest waited longer than this many times the longest work."""
+"""Callers queued if the slowest of most of them waited longer than this many times the longest work."""
 BYSTANDER: Final = "other requests"
 """What the bystander stands for."""
 CLEAR_FACTOR: Final = 1.5
@@ -171,7 +171,7 @@ def _own_work(mode: ModeSummary) -> str:
     if _is_queue(mode):
         return f"callers waited in line: {median} (median; the last {slowest}), each for {work} of work"
     else_ = "" if _is_shared(mode) else " and for little else"
-    return f"each caller waited for its own work of {work}{else_}: {_answered(mode)}"
+    return f"{_for_own_work(mode)} of {work}{else_}: {_answered(mode)}"
 
 
 def _is_shared(mode: ModeSummary) -> bool:
@@ -183,10 +183,23 @@ def _the_one(mode: ModeSummary) -> str:
     return "the" if mode.requests == 1 else "one"
 
 
+def _for_own_work(mode: ModeSummary) -> str:
+    few = not _is_long(mode, _longest_of_most(mode)) and _is_long(mode, mode.slowest)
+    return "most callers waited for their own work" if few else "each caller waited for its own work"
+
+
 def _is_queue(mode: ModeSummary) -> bool:
+    return _is_long(mode, _longest_of_most(mode)) and not mode.all_at_once
+
+
+def _longest_of_most(mode: ModeSummary) -> float | None:
+    """Return the slowest answer; of many, without the few that anything may have held up."""
+    return over_rounds(mode.runs, "response_s.p95") or mode.slowest
+
+
+def _is_long(mode: ModeSummary, wait: float | None) -> bool:
     longest_work = over_rounds(mode.runs, "work_s.max")
-    took_long = longest_work and (mode.slowest or 0.0) > QUEUED * longest_work
-    return bool(took_long) and not mode.all_at_once
+    return bool(longest_work) and (wait or 0.0) > QUEUED * (longest_work or 0.0)
 
 
 def _against(mode: ModeSummary, reference: ModeSummary, name: str, within_noise: bool | None) -> Iterator[str]:
@@ -254,7 +267,7 @@ def _short_clauses(mode: ModeSummary) -> Iterator[str]:
     if mode.answered:
         if _explains(mode, "waited_for_work"):
             each = f"{_the_one(mode)} caller waited for its work" if mode.answered == 1 else ""
-            yield each or ("callers waited in line" if _is_queue(mode) else "each caller waited for its own work")
+            yield each or ("callers waited in line" if _is_queue(mode) else _for_own_work(mode))
         elif _explains(mode, "held_up"):
             yield "callers waited for the work of others"
         elif not mode.tasks["answered_before_end"]:

@@ -28,12 +28,16 @@ def run_of(
     held: Spans = (),
     overhead: float | None = None,
     where: str = "laptop pid 4711 worker thread 1",
+    sent: Sequence[float] | None = None,
 ) -> RunDocument:
     """A run whose tasks worked in these spans and whose requests were answered at these moments."""
     events = []
     for n, (start, end) in enumerate(spans, 1):
         events += events_of(f"t{n}", 0.001, start, end, mode=mode, where=where)
-    made = [sample(n, done, task=f"t{n}") for n, done in enumerate(answers, 1)]
+    made = [
+        sample(n, done, task=f"t{n}", sent=sent[n - 1] if sent else None, planned=sent[n - 1] if sent else 0.0)
+        for n, done in enumerate(answers, 1)
+    ]
     recorded = recorder(made, events, pings(max([end for _, end in spans] + list(answers)), held))
     return doubted(recorded.finish(facts(mode, len(answers))), overhead)
 
@@ -98,6 +102,12 @@ def of_answers() -> dict[str, str]:
         "callers that queue": samples.blocking_run(5),
         "callers that wait for their own work alone": samples.threadpool_run(5),
         "more callers than threads": samples.threadpool_run(60),
+        "one of many callers that wait for their own work waits longer": run_of(
+            "threadpool",
+            [(0.1 * n, 0.1 * n + 0.1) for n in many],
+            [0.1 * n + 0.101 for n in range(1, 50)] + [9.0],
+            sent=[0.1 * n - 0.001 for n in many],
+        ),
         "background-async, which promises not to block, and does": run_of(
             "background-async", IN_TURN, [0.002 + n for n in range(5)], held=[(0.0015, 5.001)], where=LOOP
         ),
