@@ -93,7 +93,7 @@ def header(plan: Plan, target: Target, **known: Unpack[Known]) -> RunDocument:
 def words(plan: Plan) -> str:
     """Describe the burst for a title."""
     what = "request" if plan.method == "GET" else f"{plan.method} request"
-    much = format_count(plan.count, what) if plan.count else f"{plan.for_s:g} s of {what}s"
+    much = format_count(plan.count, what) if plan.count else f"{plan.for_s:,.12g} s of {what}s"
     if plan.rate is not None:
         return f"{much}, {format_count(plan.rate)} a second"
     if plan.count == 1:

@@ -15,6 +15,7 @@ from taskdemo_cli.runner.burst import burst, words
         ({"count": 3, "concurrency": 5}, "3 requests, all at once"),
         ({"count": 20_000, "concurrency": 2_000}, "20,000 requests, 2,000 at a time"),
         ({"for_s": 0.5, "rate": 1_000_000}, "0.5 s of requests, 1,000,000 a second"),
+        ({"for_s": 1e9, "concurrency": 5}, "1,000,000,000 s of requests, 5 at a time"),
     ],
 )
 def test_a_title_writes_its_figures_as_the_report_does(asked: dict[str, Any], said: str) -> None:
