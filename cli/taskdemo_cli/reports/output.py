@@ -25,12 +25,13 @@ PLAIN_WIDTH = 100
 class OutputStream(io.TextIOBase):
     """A text stream whose reader may leave; later output is dropped.
 
-    `stream` is None if there never was one. Raises Stopped when the reader has left, and UserError when writing fails
-    otherwise, as on a full disk. A closed terminal raises nothing: its SIGHUP asks the command to shut down.
+    `stream` is None if there never was one. Raises Stopped when the reader has left, and UserError when a result cannot
+    be written otherwise, as on a full disk. A closed terminal raises nothing: its SIGHUP asks the command to shut down.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, is_result: bool = True) -> None:
         self._stream = stream
+        self._is_result = is_result
 
     def write(self, text: str) -> int:
         """Write, unless the reader has left."""
@@ -62,7 +63,7 @@ class OutputStream(io.TextIOBase):
         stderr.send_nowhere(stream)
         if error.errno == errno.EPIPE:
             raise Stopped(signal.SIGPIPE)  # as other tools end when their reader leaves (`| head`)
-        if error.errno != errno.EIO:
+        if self._is_result and error.errno != errno.EIO:
             raise UserError(f"the output could not be written ({error.strerror}); redirect it elsewhere", FAILED)
 
 
@@ -98,7 +99,7 @@ class Output:
 
         self.as_json = as_json
         self._stdout = sys.stdout if isinstance(sys.stdout, OutputStream) else OutputStream(sys.stdout)
-        human = OutputStream(sys.stderr) if as_json else self._stdout
+        human = OutputStream(sys.stderr, is_result=False) if as_json else self._stdout
         columns = os.environ.get("COLUMNS", "").lstrip("0")  # 0 means unknown
         width = int(columns) if columns.isdecimal() and len(columns) < 5 else PLAIN_WIDTH
         self.console = Console(

@@ -29,6 +29,15 @@ def test_a_full_disk_under_stdout_is_said_and_fails(tmp_path: Path) -> None:
     assert json.loads(saved.read_text())["summary"]["requests"]["ok"] == 1
 
 
+def test_progress_for_which_there_is_no_room_keeps_no_result_from_being_written() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    line = f"{TASKDEMO} compare --modes background,threadpool --duration 0 --count 2 --json 2>/dev/full"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["kind"] == "comparison"
+
+
 def test_help_for_which_there_is_no_room_is_said_and_fails_and_a_reader_may_leave() -> None:
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
