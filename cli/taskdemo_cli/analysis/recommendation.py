@@ -13,7 +13,7 @@ from typing import Final
 from taskdemo_cli.analysis import pasting
 from taskdemo_cli.analysis.mode_summary import HELD_UP_S, ModeSummary, summaries
 from taskdemo_cli.analysis.pasting import Function
-from taskdemo_cli.analysis.rounds import by_mode
+from taskdemo_cli.analysis.rounds import by_mode, whole
 from taskdemo_cli.analysis.verdicts import BYSTANDER, bounded
 from taskdemo_cli.documents.comparison import Recommendation
 from taskdemo_cli.documents.run import OwnFunction, RunDocument
@@ -65,7 +65,7 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
     choice = _Choice(good, _function(runs[0]), [mode for mode in measured if mode in MODE_BY_NAME and mode not in good])
-    rounds = grouped((run.round, run) for run in runs if run.mode in good)
+    rounds = grouped((run.round, run) for run in runs if run.mode in good and not run.interrupted)
     complete = [those for those in rounds.values() if {run.mode for run in those} == set(good)]
     by_round = [_Choice(_good(those), choice.function) for those in complete]
 
@@ -110,10 +110,11 @@ def _ended_words(count: int, accepted: int, how: str, why: str | None) -> str:
 
 def _good(runs: Sequence[RunDocument]) -> dict[str, ModeSummary]:
     """Return the summary of each mode that did its job; work that mostly fails says nothing about a mode."""
-    whole = [run for group in by_mode(runs).values() if all(map(_is_whole, group)) for run in group]
+    counting = map(whole, by_mode(runs).values())
+    did_well = [run for group in counting if all(map(_is_whole, group)) for run in group]
     return {
         mode: one
-        for mode, one in summaries(whole).items()
+        for mode, one in summaries(did_well).items()
         if None not in {one.median, one.work, one.last_ended}
         and one.tasks["failed"] <= TOO_MANY * one.tasks["accepted"]
     }
@@ -251,7 +252,8 @@ class _Choice:
             yield "A single request cannot show how requests affect each other: try --count 5."
 
     def _passed_over(self, chosen: str, needs: Sequence[str]) -> Iterator[str]:
-        """Yield what speaks against the others: what they give up, which held up everybody, and which took longer."""
+        """Yield what speaks against the others: trouble, what they give up, who held up everybody, who took longer."""
+        yield from filter(None, [self.trouble()])
         yield from self._given_up(needs)
         others = [mode for mode in self._good if mode != chosen and not self._lacking(mode, needs)]
         limit = f" ({format_seconds(self._bearable)} or more is too long)"

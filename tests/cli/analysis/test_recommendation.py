@@ -216,6 +216,15 @@ def rounds() -> dict[str, str]:
     return {
         "rounds that would each recommend another mode": told(*runs),
         "a round that was ended before all modes has no say": told(*runs[:-1]),
+        "the second round was cut short": told(
+            a_run("background"),
+            a_run("threadpool", waits=True),
+            replace(a_run("background"), round=2, interrupted=True),
+        ),
+        "one round lost a task": told(
+            *(a_run(mode, waits=mode == "threadpool") for mode in ("background", "threadpool")),
+            *(replace(run, round=2) for run in (one_lost("background"), a_run("threadpool", waits=True))),
+        ),
         "the most is the most of all rounds": told(*most),
     }
 
