@@ -71,7 +71,7 @@ def judged(route: Route, run: RunDocument, found: Blocking, first: Blocking | No
     if run.timed_out:
         text += " The burst was ended by --timeout."
     elif run.ended_because:
-        text += f" {run.ended_because[0].upper()}{run.ended_because[1:]}."
+        text += f" {run.ended_because[0].upper()}{run.ended_because[1:].rstrip('.')}."
     if first is None or found.blocks or not first.blocks:
         first = None
     else:
@@ -173,11 +173,12 @@ def verdict(endpoints: Sequence[EndpointRow], broken: str | None = None) -> str:
     elif reached:
         text = f"No endpoint was seen to hold up everybody ({reached:,} tested)."
     else:
-        text = "No endpoint was reached, so blocking was not measured." if unreached else "No endpoint was called."
+        text = "" if unreached else "No endpoint was called."
     if unreached:
         ended = any(one.blocking is not None and not one.blocking.answers for one in unreached)
         why = "the answers were redirects, refusals or errors" + (", or the server ended" if ended else "")
-        text += f" {format_were(len(unreached))} not reached, because {why}."
+        text += f" {format_were(len(unreached))} not reached" if reached else "No endpoint was reached"
+        text += f", because {why}{'' if reached else ', so blocking was not measured'}."
         options = {one.blocking.type_instead for one in unreached if one.blocking is not None}
         text += f" Type {', '.join(found)}." if (found := sorted(filter(_is_header, options))) else ""
     if skipped:

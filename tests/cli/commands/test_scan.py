@@ -150,7 +150,7 @@ LOGIN = judged(Route("GET", "/a", "/a"), REFUSED, Blocking(blocks=False, cause="
     ("found", "said"),
     [
         (UserError("it is gone"), "The scan broke off: the server became unusable: it is gone. No"),
-        ([LOGIN] * 3, "No endpoint was reached, so blocking was not measured."),
+        ([LOGIN] * 3, "No endpoint was reached, because the answers were"),
     ],
 )
 def test_a_scan_that_breaks_off_or_reaches_none_says_why_and_ends_with_exit_code_1(
