@@ -21,13 +21,14 @@ from taskdemo_cli.loadgen.protocol import Done
 from taskdemo_cli.recording.requests import NEVER, Requests, micro, seconds
 from taskdemo_cli.recording.tasks import Tasks
 from taskdemo_cli.stats import MICRO, Statistics, describe, histogram, most_at_once
-from taskdemo_server.contract.drawing import HELD_UP_S
 from taskdemo_server.contract.events import ENDED
 
 TRUSTED_SHARE: Final = 0.10
 """The client's own share of the median response time must not exceed this, or the figures are not the server's."""
 BUSY_SHARE: Final = 0.95
 """A load process that used this much of a core set the pace itself."""
+STOOD_STILL_S: Final = 0.5
+"""An event loop of the load process that was late by this much stood still: a busy machine delays it by less."""
 CLEAR_SHARE: Final = 50
 """A moment is clear of a start or an end of work if it is 1/50 of the median work time away."""
 MOST_OF_IT: Final = 0.5
@@ -53,7 +54,7 @@ def trusted(
 
 def stood_still(loop_lag_s: float | None, median_s: float | None) -> bool:
     """Return whether the load process stood still, as one that was stopped, for longer than most answers took."""
-    return loop_lag_s is not None and median_s is not None and loop_lag_s >= max(HELD_UP_S, median_s)
+    return loop_lag_s is not None and median_s is not None and loop_lag_s >= max(STOOD_STILL_S, median_s)
 
 
 def doubted(run: RunDocument, overhead_s: float | None) -> RunDocument:
