@@ -101,6 +101,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([], [], HELD, "event loop held"),
         ([0.5, 0.4], [0.5], Sightings(), "not found"),  # a machine that is busy with others does that, too
         ([0.5, 0.4], [0.5], stalled(cpu_s=0.3), "event loop held"),
+        ([0.5, 0.4], [0.5], stalled(cpu_s=0.3, idle=True), "not found"),  # no request was open when it began
         ([0.5, 0.4], [0.9], BUSY, "interpreter busy"),
         ([0.5], [0.5], ITS_OWN, "application"),
         ([0.5], [0.5], stalled(others=[seen(of="thread", seconds=0.05)]), "interpreter busy"),
@@ -108,6 +109,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.5], [0.5], stalled(others=[seen(of="thread", call="re.match")]), "interpreter busy"),
         ([0.5], [0.5], stalled(others=[seen(of="thread", call="f", seconds=0.02)]), "not found"),
         ([0.5], [0.5], stalled(others=[seen(of="thread", call="time.sleep")]), "not found"),  # many woke
+        ([0.5], [0.5], stalled(seen(seconds=0.1), others=[seen(of="thread", call="hashlib.scrypt")]), "not found"),
         # on a busy machine, who keeps the interpreter waits for a processor, and so does who waits for it
         (
             [0.5],
@@ -116,7 +118,7 @@ ITS_OWN = stalled(seen(of="application"))
             "interpreter busy",
         ),
         ([9.0], [9.0], in_starved(seen("a.py:2 in g", of="thread", call="re.match", seconds=0.5)), "interpreter busy"),
-        ([9.0], [9.0], in_starved(), "not found"),  # the machine explains the wait, but not all of the stall
+        ([9.0, 9.0], [9.0], in_starved(), "not found"),  # the machine explains the wait, but not all of the stall
         ([2.0], [2.0], stalled(lasted_s=2.0, queued_s=1.0, cpu_s=1.0), "not found"),  # nor what the loop computed
         # the loop's thread hands work to threads, and waits for the interpreter meanwhile
         (
@@ -141,6 +143,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.5, 0.5], [0.5], in_hash(free_s=1.0, call=""), "interpreter busy"),
         # threads kept those that look from looking, and from being looked at
         ([0.2, 0.2], [0.2], waited(seen(of="thread", seconds=0.1, cpu_s=0.2)), "interpreter busy"),
+        ([0.2, 0.2], [0.2], waited(seen(of="thread")), "not found"),  # as in `for row in cursor`, which waits
         # Python code of a library: threads wait there for the interpreter, for a processor, or for something else.
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2), "interpreter busy"),
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2, queued_s=0.8), "processors busy"),
