@@ -364,6 +364,7 @@ def cases() -> dict[str, Blocking]:
     ]
     dropped = [never_ran(), never_ran(), never_ran("log"), never_ran(status=200)]
     instead = "the answer had a background task of its own, which takes their place"
+    failing = [replace(one, state="failed", error="ValueError: sold out.") for one in samples.background_run(2).tasks]
     stuck = replace(quiet.summary, tasks=replace(quiet.summary.tasks, finished=0, unfinished=2))
     in_mail = waited(seen("a.py:9 in mail", call="arrived.wait", of="thread"))
     return {
@@ -407,6 +408,7 @@ def cases() -> dict[str, Blocking]:
         "a background task after one that failed": judge(
             quiet, Sightings(never_ran=[never_ran(because="log came before and failed")])
         ),
+        "a background task that failed": judge(replace(held_up, tasks=failing), Sightings()),
         **{f"not reached: {name}": refused(status, **given) for name, (status, given) in REFUSALS.items()},
         "nobody was answered": judge(
             replace(quiet, summary=replace(quiet.summary, response_s=None)),

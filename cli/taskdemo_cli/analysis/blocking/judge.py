@@ -227,7 +227,7 @@ def _after_the_answer(
 
     A loop that is late (by `loop_s`) or `is_held` makes the end of a call late, too, unless a background task was seen.
     """
-    done = {row.task_id: row.done_s for row in run.requests if row.task_id and row.done_s is not None and not row.error}
+    done = {row.task_id: row.done_s for row in run.requests if row.done_s is not None and not row.error}
     ended = [(task, done[task.id]) for task in run.tasks if task.id in done]
     after_s = max((task.ended_s - at for task, at in ended if task.ended_s is not None), default=0.0)
     error = next((task.error for task, _ in ended if task.state == "failed"), None)
