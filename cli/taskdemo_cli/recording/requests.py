@@ -57,11 +57,10 @@ class Requests:
         """Store one sample without its task."""
         n, planned, sent, first_byte, done, status, error, _, reason = sample
         missing = n - len(self.status)
-        if missing > 0:
-            for times in (self.planned, self.sent, self.first_byte, self.done):
-                times.extend([NEVER] * missing)
-            for column in (self.status, self.error, self.reason, self.task_id):
-                column.extend([None] * missing)
+        for times in (self.planned, self.sent, self.first_byte, self.done):
+            times.extend([NEVER] * missing)
+        for column in (self.status, self.error, self.reason, self.task_id):
+            column.extend([None] * missing)
         at = n - 1
         self.planned[at] = micro(planned)
         self.sent[at] = micro(sent)
