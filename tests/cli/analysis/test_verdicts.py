@@ -111,6 +111,12 @@ def of_answers() -> dict[str, str]:
         "background-async, which promises not to block, and does": run_of(
             "background-async", IN_TURN, [0.002 + n for n in range(5)], held=[(0.0015, 5.001)], where=LOOP
         ),
+        "the same work in a thread, which holds up nobody": run_of(
+            "background", IN_TURN, [0.002 + n for n in range(5)]
+        ),
+        "an answer that is slow for another reason, after work that the event loop awaited": run_of(
+            "background-async", [(0.1, 1.1), (0.2, 1.2), (1.4, 2.4)], [0.004, 0.004, 1.3], where=LOOP
+        ),
         "answers that are slow for another reason, while the work of others runs": run_of(
             "background", [(0.01 * n, 0.01 * n + 1.0) for n in many], [0.01 * n + 0.002 for n in many]
         ),

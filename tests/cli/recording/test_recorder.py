@@ -135,7 +135,7 @@ def news(draw: st.DrawFn) -> list[Sample | TaskEvent]:
         if draw(st.booleans()):
             events.append(event(task, "started", times[1], where="first"))
             if draw(st.booleans()):
-                events.append(event(task, draw(ends), times[2], error="e1"))
+                events.append(event(task, draw(ends), times[2], error="e1", cpu_s=0.002))
             if draw(st.booleans()):
                 events.append(event(task, "started", times[3], where="second"))
             if draw(st.booleans()):
