@@ -253,6 +253,8 @@ def of_reasons() -> dict[str, str]:
         run.summary,
         requests=replace(run.summary.requests, errors={"ReadError": 3}, reasons={"ReadError": {"broken": 2}}),
     )
+    fine = open_loop_run(20, 4)
+    tasks = [replace(task, state="failed" if n < 2 else task.state) for n, task in enumerate(fine.tasks)]
     own = Subject(Settings(mode="app", journal="", app="shop:app"), WORK_S)
     place = Place(place="db.py:12 in get", share=1.0, call="pool.connection", waits=True)
     kinds: tuple[Any, ...] = ("waiting in line", "garbage collection", "threads used up", "neither")
@@ -261,6 +263,7 @@ def of_reasons() -> dict[str, str]:
         **{f"{mode}, {many} at once": step(2 * many / WORK_S, many, of=subject(mode)) for mode, many in ways},
         "threads whose work takes longer than alone": step(20, 4, of=subject("threadpool"), work_s=0.4),
         "requests that were refused": read_step(run, SETTLE_S, STEP_S, subject("background")),
+        "tasks that failed": read_step(replace(fine, tasks=tasks), SETTLE_S, STEP_S, subject("background")),
         "lost connections": read_step(replace(run, summary=lost), SETTLE_S, STEP_S, subject("background")),
         **{f"an application, {kind}": read_step(busy, SETTLE_S, STEP_S, own, (), seen[kind]) for kind in kinds},
     }

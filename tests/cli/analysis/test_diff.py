@@ -64,6 +64,10 @@ def hard_to_compare() -> dict[str, tuple[RunDocument | ComparisonDocument, RunDo
         "other work, and in one mode another count": (own, more),
         "a message that is long, and a time for a count": (three, told),
         "modes that the new one lacks": (three, samples.blocking_run()),
+        "no mode that both have": (
+            replace(three, runs=[run for run in three.runs if run.mode != slow.runs[0].mode]),
+            slow,
+        ),
         "answers that failed": (slow, rounds(0.1, status=500)),
         "tasks that failed": (slow, rounds(0.1, state="failed")),
         "tasks that were lost": (slow, rounds(0.1, state="lost")),

@@ -37,7 +37,7 @@ async def file(
 
 
 @app.get("/users/{user_id}")
-async def user(user_id: int, q: str) -> None: ...
+async def user(user_id: int, host: str) -> None: ...
 
 
 @app.get("/mine")
@@ -91,7 +91,7 @@ def test_what_is_needed_has_the_examples_that_the_document_gives() -> None:
 
 
 def test_what_would_have_to_be_guessed_is_not_called_and_says_what_is_missing() -> None:
-    why = "it needs user_id (path) and q (query), but no example is given"
+    why = "it needs user_id (path) and host (query), but no example is given"
     assert routes()["GET /users/{user_id}"].skipped == why
     assert routes()["GET /tenant"].skipped == "it needs x-tenant (header), but no example is given"
     assert routes("x-tenant")["GET /tenant"] == Route("GET", "/tenant", "/tenant")

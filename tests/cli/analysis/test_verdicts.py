@@ -267,6 +267,7 @@ def of_comparisons() -> dict[str, str]:
             *rounds_of("process", [0.006, 0.004, 0.0055]),
         ],
         "a difference beyond the noise of the rounds": [*background, *rounds_of("process", [0.0081, 0.0082, 0.0083])],
+        "a small difference beyond it": [*background, *rounds_of("process", [0.005, 0.0051, 0.0052])],
         "a round that was cut short": [whole, interrupted(cut), *rounds_of("process", [0.005])],
         "the only round was cut short": [interrupted(whole), *rounds_of("process", [0.5])],
         "over rounds a typical time is the mean, and a longest one that of all": longest,
