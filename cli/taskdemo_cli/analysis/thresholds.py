@@ -255,7 +255,7 @@ def _nearest(name: str, metrics: Metrics) -> str | None:
 
 def _doubt(metric: str, run: RunDocument) -> str:
     name, _, statistic = metric.partition(".")
-    if name not in TIMES or statistic not in PERCENTILES:
+    if statistic not in PERCENTILES:
         return ""
     count = int(value_of(run, f"{name}.count") or 0)
     return "" if supported(statistic, count) else f" (the maximum: {format_count(count)} are too few)"
