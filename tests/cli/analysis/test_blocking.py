@@ -150,6 +150,7 @@ ITS_OWN = stalled(seen(of="application"))
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.2, free_s=1.0), "not found"),
         ([0.2, 0.2], [0.2], in_csv(cpu_s=0.01), "not found"),
         ([0.01], [0.5], waited(full_s=0.5), "threads used up"),
+        ([], [], waited(full_s=0.5), "threads used up"),
         ([0.01], [0.01], waited(full_s=0.5), "neither"),
         ([0.01], [0.01], waited(seen(in_line=True, seconds=0.9)), "waiting in line"),
         ([0.01], [0.01], waited(seen(in_line=True, seconds=0.2)), "neither"),
@@ -400,6 +401,7 @@ def cases() -> dict[str, Blocking]:
         "what was seen, although one answer was an error": judge(
             replace(held_up, requests=[busy[0], held_up.requests[1]]), HELD
         ),
+        "one answer of two was an error": judge(replace(quiet, requests=[busy[0], quiet.requests[1]]), Sightings()),
         "tasks that outlived their request": judge(quiet, Sightings(left=outlived)),
         "background tasks that never ran, by what dropped them": judge(quiet, Sightings(never_ran=dropped)),
         "a background task that another took the place of": judge(

@@ -229,6 +229,7 @@ def of_steps() -> dict[str, str]:
         "the highest rate was sustained": judged("async", step(50, 30, of=crowd)),
         "the client was late": judged("threadpool", step(20, 4), step(22, 4, sent_late_s=0.2)),
         "interrupted": judged("background", *steps[:1], interrupted=True),
+        "broken off": judged("background", *steps[:1], broken="the server ended"),
         "a redirect": judged("async", step(50, 30, of=crowd), is_redirected=True),
         "slower work": judged("background", step(25, 4, work_s=0.15), step(28, 4, work_s=0.15)),
         "slower work, whose limit was not reached": judged("background", step(25, 4, work_s=0.15)),
