@@ -3,7 +3,7 @@
 import pytest
 
 from taskdemo_cli.documents.run import RequestRow, TaskRow
-from taskdemo_cli.reports.scales import ticks
+from taskdemo_cli.reports.scales import Scale, durations, moments, rates
 from taskdemo_cli.reports.timeline import Bar
 from taskdemo_server.contract.events import TaskState
 
@@ -39,13 +39,21 @@ def test_a_bar_has_a_span_or_a_mark_for_each_thing_that_one_sees(drawn: Bar, spa
 
 
 @pytest.mark.parametrize(
-    ("horizon_s", "labels"),
+    ("scale", "labels", "first", "last"),
     [
-        (0.0005, ["0 µs", "100 µs", "200 µs", "300 µs", "400 µs", "500 µs"]),
-        (5.0, ["0 s", "1 s", "2 s", "3 s", "4 s", "5 s"]),
-        (100.0, ["0 s", "30 s", "60 s", "90 s"]),
-        (3600.0, ["0 min", "10 min", "20 min", "30 min", "40 min", "50 min", "60 min"]),
+        (moments(0.0005), "0 µs, 100 µs, 200 µs, 300 µs, 400 µs, 500 µs", "start", "end"),
+        (moments(5.0), "0 s, 1 s, 2 s, 3 s, 4 s, 5 s", "start", "end"),
+        (moments(100.0), "0 s, 30 s, 60 s, 90 s", "start", "middle"),
+        (moments(3600.0), "0 min, 10 min, 20 min, 30 min, 40 min, 50 min, 60 min", "start", "end"),
+        (durations(0.01, 0.5), "10 ms, 20 ms, 50 ms, 100 ms, 200 ms, 500 ms", "start", "end"),
+        (durations(0.002, 0.3), "3 ms, 10 ms, 30 ms, 100 ms, 300 ms", "middle", "end"),
+        (durations(0.0, 3.0), "1 µs, 10 µs, 100 µs, 1 ms, 10 ms, 100 ms, 1 s", "start", "middle"),
+        (rates(10.0, 100.0), "5/s, 10/s, 20/s, 50/s, 100/s", "start", "middle"),
+        (rates(10.0, 10_000.0), "1/s, 10/s, 100/s, 1,000/s, 10,000/s", "start", "end"),
     ],
 )
-def test_ticks_stand_at_round_moments(horizon_s: float, labels: list[str]) -> None:
-    assert [label for _, label in ticks(horizon_s, 6)] == labels
+def test_ticks_stand_at_round_figures_and_their_labels_in_the_picture(
+    scale: Scale, labels: str, first: str, last: str
+) -> None:
+    assert ", ".join(label for _, label, _ in scale.ticks) == labels
+    assert (scale.ticks[0][2], scale.ticks[-1][2]) == (first, last)
