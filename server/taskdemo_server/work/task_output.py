@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from taskdemo_server.contract.text import escape, shortened
 
@@ -65,11 +65,39 @@ current: Final[ContextVar[TaskOutput | None]] = ContextVar("task_output", defaul
 """Where output printed in this context belongs."""
 
 
-class Stream(io.TextIOBase):
-    """Standard output or error; what no task prints goes to the real stream, escaped."""
+class Bytes(io.BufferedIOBase):
+    """The `buffer` of a stream: bytes that are written to it count as printed text. Some loggers write only bytes."""
+
+    def __init__(self, stream: "Stream") -> None:
+        self._text = stream
+
+    def write(self, data: Any) -> int:
+        """Write to the stream above."""
+        self._text.write(bytes(data).decode(errors="replace"))
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """Flush the real stream."""
+        self._text.flush()
+
+    def writable(self) -> bool:
+        """Return whether one can write: always."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the real stream's descriptor. Raises OSError if there is none."""
+        return self._text.fileno()
+
+
+class Stream(io.TextIOWrapper):
+    """Standard output or error; what no task prints goes to the real stream, escaped.
+
+    It has whatever applications use of the original: `buffer`, `reconfigure`, ...
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
+        super().__init__(Bytes(self), "utf-8")  # type: ignore[arg-type]  # any binary stream will do
 
     def write(self, text: str) -> int:
         """Write to the current task's output, or else to the real stream."""

@@ -1,10 +1,12 @@
 """A user's own function as the work: found, and refused where it cannot be. That it runs is shown with the modes."""
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,6 +234,30 @@ def test_lines_come_out_whole_and_as_a_terminal_would_show_them() -> None:
         output.write(piece)
     assert output.end() == "one line\nprogress 1%\rprogress 2%\r\n\nrest"
     assert shown == ["task 1 | one line", "task 1 | progress 2%", "task 1 | rest"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda out: out.write("tür\n"),
+        lambda out: out.buffer.write("tür\n".encode()),  # as structlog's BytesLogger does
+        lambda out: (out.reconfigure(encoding="utf-8", line_buffering=True), print("tür", file=out)),
+        lambda out: print("tür", file=io.TextIOWrapper(out.buffer, "utf-8", write_through=True)),
+        lambda out: out.buffer.writelines([b"t\xc3\xbcr", b"\n"]),
+        lambda out: print("tür", file=io.TextIOWrapper(out.detach(), "utf-8", write_through=True)),
+    ],
+)
+@pytest.mark.parametrize("is_task", [True, False])
+def test_whatever_applications_use_of_standard_output_can_be_used(use: Callable[[Any], None], is_task: bool) -> None:
+    shown: list[str] = []
+    real = io.StringIO()
+    output = task_output.TaskOutput("task 1", shown.append)
+    token = task_output.current.set(output if is_task else None)
+    stream = task_output.Stream(real)
+    use(stream)
+    stream.flush()
+    task_output.current.reset(token)
+    assert (output.end(), real.getvalue()) == (("tür", "") if is_task else (None, "tür\n"))
 
 
 def test_a_work_that_takes_long_to_import_is_said_to_be_imported(
