@@ -1,6 +1,7 @@
 """`scan`: a short burst at every endpoint of the user's own application, and which of them hold up everybody."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from taskdemo_cli.reports.terminal.scan import ScanScreen
 from taskdemo_cli.runner.burst import burst
 from taskdemo_cli.runner.rig import Rig, Show
 from taskdemo_cli.runner.target import TICK_S, Target, again, private_target
-from taskdemo_cli.units import format_count
+from taskdemo_cli.units import format_count, format_list
 from taskdemo_server.contract.settings import Settings
 from taskdemo_server.contract.sightings import Answered
 
@@ -102,12 +103,18 @@ def _routes_of(target: Target, headers: Collection[str]) -> list[Route]:
         Route("GET", path, skipped=why) for kind, why in others.items() for one in documents for path in one[kind]
     ]
     if not routes:
-        if documents:
-            why = next((one["error"] for one in documents if one["error"]), "its OpenAPI document has none")
-        raise UserError(
-            f"the endpoints of {target.health.app} are unknown: {why}; test one directly: "
-            f"taskdemo fire --app {target.health.app} --path {next((route.path for route in uncalled), '/')}"
-        )
+        found = [path for one in documents for path in one["undocumented"]]
+        what = f"the endpoints of {target.health.app} are unknown"
+        if failed := next((one["error"] for one in documents if one["error"]), None):
+            why = failed
+        elif found:
+            more = [f"{len(found) - scanned.NAMED} more"] if len(found) > scanned.NAMED else []
+            what = f"{target.health.app} has no endpoint to scan"
+            why = f"no OpenAPI document has {format_list([*found[: scanned.NAMED], *more])}"
+        elif documents:
+            why = "its OpenAPI document has none"
+        command = ["taskdemo", "fire", "--app", target.health.app or "", "--path", next(iter(found), "/")]
+        raise UserError(f"{what}: {why}; test one directly: {shlex.join(command)}")
     return routes + uncalled
 
 

@@ -123,15 +123,29 @@ def test_an_application_without_a_document_of_its_endpoints_is_one_sentence(shop
     assert "taskdemo fire --app plain:app --path /" in done.stderr
 
 
-def test_an_application_that_documents_none_of_its_endpoints_is_one_sentence_with_the_path_of_one(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("undocumented", "said", "path"),
+    [
+        (["/a", "/b"], "main:app has no endpoint to scan: no OpenAPI document has /a and /b", "/a"),
+        (
+            ["/{id}", *map("/{}".format, range(6))],
+            "main:app has no endpoint to scan: no OpenAPI document has /{id}, /0, /1, /2, /3 and 2 more",
+            "'/{id}'",
+        ),
+        # No HTTP request reaches its WebSocket.
+        ([], "the endpoints of main:app are unknown: its OpenAPI document has none", "/"),
+    ],
+)
+def test_an_application_that_documents_none_of_its_endpoints_is_one_sentence_with_the_paths_that_were_found(
+    undocumented: list[str], said: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths: dict[str, Any] = {"undocumented": ["/health"], "websockets": ["/chat"]}
+    paths: dict[str, Any] = {"undocumented": undocumented, "websockets": ["/chat"]}
     document = {"document": {}, "under": "", "error": None, **paths}
     monkeypatch.setattr(servers, "get_json", lambda *_, **__: [document])
     target = MagicMock(**{"health.app": "main:app"})
-    with pytest.raises(UserError, match=r"has none; test one directly: taskdemo fire --app main:app --path /health$"):
+    with pytest.raises(UserError) as raised:
         scan._routes_of(target, set())
+    assert str(raised.value) == f"{said}; test one directly: taskdemo fire --app main:app --path {path}"
 
 
 def test_an_application_whose_documents_take_too_long_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
