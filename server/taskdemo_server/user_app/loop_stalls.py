@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -128,6 +129,8 @@ class LoopStalls:
         self._gc_began = math.inf
         self._used_late: Used = WeakKeyDictionary()
         self._used_waiting: Used = WeakKeyDictionary()
+        self._process_s = math.inf
+        """CPU seconds of the whole process at the last look at what requests wait for; infinite if none waited."""
         self._seen: WeakKeyDictionary[threading.Thread, Look] = WeakKeyDictionary()
         """What each thread was last seen doing."""
         self._spent_by_loop = self._spent_so_far()
@@ -251,7 +254,7 @@ class LoopStalls:
 
     def _spent(self, thread: threading.Thread, used: Used) -> tuple[float, float]:
         """Return a thread's seconds of computing and of waiting for a processor since the last call."""
-        now = self._times_of(thread.native_id)
+        now = self._times_of(self._own_number if thread is self._own else thread.native_id)
         # A new worker thread was started for the current requests, so all of its time counts.
         before = used.get(thread, (0.0, 0.0) if _of_thread(thread) == "thread" else now)
         used[thread] = now
@@ -267,6 +270,7 @@ class LoopStalls:
         """Look at what the open requests wait for, suspended or in a worker thread."""
         count = len(self._requests.open)
         if not count:
+            self._process_s = math.inf
             return
         self._waiting.open_s += count * seconds
         self._waiting.over_s += seconds
@@ -281,17 +285,26 @@ class LoopStalls:
             look = Look(f"a queue for {threads} threads of an executor", in_line=True)
             self._waited_for.add(look, "request", waiting * seconds)
         stacks = _stacks(without=threading.current_thread())
+        before, self._process_s = self._process_s, time.process_time()
+        unknown_s, found = self._process_s - before, []
         for thread in threading.enumerate():
+            cpu_s, queued_s = self._spent(thread, self._used_waiting)
+            unknown_s -= cpu_s
             if thread.ident not in stacks or _of_thread(thread) != "thread" or thread.native_id is None:
                 continue
-            cpu_s, queued_s = self._spent(thread, self._used_waiting)
             self._used_late[thread] = self._used_waiting[thread]
             if (look := self._look_at(thread, stacks)) is not None:
                 if is_alone(thread) and (look.in_line or not cpu_s):
                     continue  # No request waits for this thread, which may run for ever.
-                self._waited_for.add(look, "thread", seconds, cpu_s, counted(queued_s, cpu_s), free=free)
+                found.append((look, cpu_s, counted(queued_s, cpu_s)))
             elif cpu_s and (look := self._before(thread)) is not None:
                 self._waited_for.add(look, "thread", cpu_s, cpu_s)
+        calls = [look for look, *_ in found if look.call is not None and not look.in_line]
+        # A call that sleeps while threads in C compute for it has left the GIL to others: else it would not be seen.
+        free = free or (bool(calls) and unknown_s >= seconds / 2)
+        for look, cpu_s, queued_s in found:
+            self._waited_for.add(look, "thread", seconds, cpu_s, queued_s, free=free)
+        add_unknown(self._waited_for, calls, seconds, unknown_s)
 
     def _end_stalls(self, begun: float) -> None:
         """Journal the stalls that began before `begun`: the loop itself has noticed each, and knows when it ended."""
@@ -333,6 +346,16 @@ def add_ended(stall: OpenStall, missed: Missed) -> None:
         most = max(threads, key=attrgetter("seconds"))
         key = next(key for key, one in stall.others.items() if one is most)
         stall.others.add(*key, rest_s, rest_s)
+
+
+def add_unknown(waited_for: Looks, calls: Sequence[Look], seconds: float, cpu_s: float) -> None:
+    """Give what threads computed that Python does not know to the calls into C that may have started them.
+
+    Such a call sleeps, and waits for a processor only through these threads.
+    """
+    for look in calls:
+        share_s = max(cpu_s, 0.0) / len(calls)
+        waited_for.add(look, "thread", 0.0, share_s, counted(max(seconds - share_s, 0.0), share_s))
 
 
 def counted(queued_s: float, cpu_s: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from taskdemo_server.contract.sightings import Look, Stall
-from taskdemo_server.user_app.loop_stalls import Missed, OpenStall, add_ended, counted
+from taskdemo_server.user_app.loop_stalls import Looks, Missed, OpenStall, add_ended, add_unknown, counted
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,22 @@ def test_what_threads_computed_that_ended_unseen_is_given_to_what_the_others_of_
     stall.others.add(Look("a.py:2 in g"), of, 0.1, 0.1)
     add_ended(stall, Missed(0.0, 1.0, 0.0, 0.0, 0.0, False, others_cpu_s, {}))
     assert [one.seconds for one in stall.others.most()] == pytest.approx(seconds)
+
+
+def test_what_threads_of_a_c_library_compute_is_given_to_the_calls_that_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 16)
+    verify, waited_for = Look("a.py:1 in login", call="argon2.verify"), Looks()
+    for _ in range(8):
+        waited_for.add(verify, "thread", 0.1, free=True)
+    add_unknown(waited_for, [verify] * 8, 0.1, 0.16)
+    (seen,) = waited_for.most()
+    assert (seen.seconds, seen.cpu_s, seen.queued_s) == pytest.approx((0.8, 0.16, 0.64))
+    add_unknown(waited_for, [verify], 0.1, -0.01)  # the clocks differ a little
+    add_unknown(waited_for, [], 0.1, 0.1)
+    assert waited_for.most() == [seen]
 
 
 @pytest.mark.parametrize(("threads_per_processor", "most_s"), [(1, 0.4), (20, 2.0)])
