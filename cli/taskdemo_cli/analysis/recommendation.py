@@ -64,10 +64,11 @@ def recommend(runs: Sequence[RunDocument], needs: Sequence[str] = ()) -> Advice:
     if why := _mostly_fails(measured):
         return Advice([], Recommendation(need=", ".join(needs), mode=None, why=why))
     good = _good(runs)
-    choice = _Choice(good, _function(runs[0]), [mode for mode in measured if mode in MODE_BY_NAME and mode not in good])
+    left_out = {mode: one for mode, one in measured.items() if mode in MODE_BY_NAME and mode not in good}
+    choice = _Choice(good, _function(runs[0]), left_out)
     rounds = grouped((run.round, run) for run in runs if run.mode in good and not run.interrupted)
     complete = [those for those in rounds.values() if {run.mode for run in those} == set(good)]
-    by_round = [_Choice(_good(those), choice.function) for those in complete]
+    by_round = [_Choice(_good(those), choice.function, left_out) for those in complete]
 
     def recommended(needs: Sequence[str], *, brief: bool) -> Recommendation:
         chosen = choice.made(needs)
@@ -136,11 +137,13 @@ def _function(run: RunDocument) -> Function:
 class _Choice:
     """The modes that did their job, and which of them to prefer."""
 
-    def __init__(self, good: Mapping[str, ModeSummary], function: Function, left_out: Sequence[str] = ()) -> None:
+    def __init__(
+        self, good: Mapping[str, ModeSummary], function: Function, left_out: Mapping[str, ModeSummary]
+    ) -> None:
         self._good = good
         self.function = function
         self._left_out = left_out
-        """The modes that were run and did not do their job."""
+        """The modes that were run and did not do their job, or could not before the user interrupted it."""
         self._longest_wait = {
             mode: max(one.waited or 0.0, (one.work or 0.0) if self._holds_the_loop(mode) else 0.0)
             for mode, one in good.items()
@@ -283,12 +286,15 @@ class _Choice:
             yield f"{_do('give', modes)} up {lack}."
 
     def trouble(self) -> str:
-        """Return which modes did not do their job; empty if all did."""
-        return f"In {format_list(self._left_out)}, requests failed or tasks did not finish." if self._left_out else ""
+        """Return which modes did not do their job, though nobody interrupted them; empty if there are none."""
+        blamed = [mode for mode, one in self._left_out.items() if not one.is_partial]
+        return f"In {format_list(blamed)}, requests failed or tasks did not finish." if blamed else ""
 
     def obstacles(self, needs: Sequence[str]) -> Iterator[str]:
         """Yield why no mode that was run meets all needs, and which other modes do."""
         yield self.trouble()
+        if cut_short := [mode for mode, one in self._left_out.items() if one.is_partial]:
+            yield f"The run of {format_list(cut_short)} was interrupted."
         known = [mode for mode in ADVISED if not any(map(MODE_BY_NAME[mode].lacks, needs))]
         certain = APART if "quiet" in needs else ADVISED  # whether others are quiet, only a measurement tells
         others = [mode for mode in known if mode in certain and mode not in {*self._good, *self._left_out}]

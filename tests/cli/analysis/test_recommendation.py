@@ -199,6 +199,9 @@ def work() -> dict[str, str]:
         "some of it was lost or failed in every mode": told(failing("background", 3), a_run("process", state="lost")),
         "only blocking was run": told(a_run("blocking", waits=True, held=True)),
         "the run was cut short": told(samples.interrupted_run()),
+        "the last mode was cut short": told(
+            a_run("background"), replace(a_run("process", state="started"), interrupted=True)
+        ),
         "the server is a stranger": told(samples.rate_run()),
     }
 
@@ -248,6 +251,7 @@ def needs() -> dict[str, str]:
         ),
         "a need that only a mode has whose tasks were lost, partly": told(one_lost("celery"), needs=["retry"]),
         "a mode with a lost task": told(one_lost("background")),
+        "a need, and the only mode was cut short": told(samples.interrupted_run(), needs=["result", "quiet"]),
         "a need that no mode has that was run": told(a_run("background"), a_run("process"), needs=["retry"]),
     }
 
